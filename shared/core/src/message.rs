@@ -1,0 +1,93 @@
+//! A message as the replica keeps it: what Gmail says of it, and what its headers say.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{HistoryId, MessageId, ThreadId};
+
+/// Gmail's label ids of one message, in order.
+pub type Labels = BTreeSet<String>;
+
+/// A message that was fetched, parsed and whose body lies in the object store.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Message {
+    /// Gmail's id.
+    pub id: MessageId,
+    /// Gmail's thread.
+    pub thread_id: ThreadId,
+    /// The message's own history id as the answer gave it. Not a cursor: it may have expired long ago.
+    pub history_id: HistoryId,
+    /// Labels as the answer gave them; a get can show a new history id with old labels.
+    pub labels: Labels,
+    /// When Gmail received it (`internalDate`).
+    pub received_at: Timestamp,
+    /// Gmail's `sizeEstimate`, bytes.
+    pub size_estimate: u64,
+    /// Gmail's snippet, HTML entities decoded.
+    pub snippet: String,
+    /// What its headers and structure say. Boxed: the engine moves messages, it never looks inside.
+    pub envelope: Box<Envelope>,
+    /// Where the raw mail lies; `None` only in tests and models.
+    pub body: Option<BodyRef>,
+}
+
+/// What the list view needs, bounded so that a row stays far below DynamoDB's 400 KB.
+/// The whole headers are in the raw mail.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Envelope {
+    /// `Message-ID` without angle brackets.
+    pub rfc822_message_id: Option<String>,
+    /// First `From` address.
+    pub from: Option<Address>,
+    /// `To`, at most [`Envelope::ADDRESSES_MAX`].
+    pub to: Vec<Address>,
+    /// `Cc`, bounded likewise.
+    pub cc: Vec<Address>,
+    /// `Bcc`, bounded likewise.
+    pub bcc: Vec<Address>,
+    /// Decoded subject, at most [`Envelope::TEXT_BYTES_MAX`].
+    pub subject: String,
+    /// Whether a part is an attachment.
+    pub has_attachments: bool,
+    /// Whether the mailbox's owner wrote it (`SENT` label or a `From` of the owner).
+    pub outbound: bool,
+}
+
+impl Envelope {
+    /// Most addresses kept of one header.
+    pub const ADDRESSES_MAX: usize = 100;
+    /// Most bytes kept of one decoded text.
+    pub const TEXT_BYTES_MAX: usize = 2_000;
+}
+
+/// One address of a header.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Address {
+    /// Display name, decoded.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub name: Option<String>,
+    /// The address as written, without angle brackets.
+    pub email: String,
+}
+
+/// A stored body: an object of the mailbox's, named by the SHA-256 of the raw mail.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct BodyRef {
+    /// Lower-case hex SHA-256 of the uncompressed raw mail.
+    pub sha256: String,
+    /// Uncompressed length, bytes.
+    pub bytes: u64,
+}
+
+/// What a decision needs to know of a stored row.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct RowHead {
+    /// Up to which record the row is current.
+    pub history_id: HistoryId,
+    /// Labels as stored.
+    pub labels: Labels,
+    /// Whether it is a tombstone.
+    pub deleted: bool,
+}

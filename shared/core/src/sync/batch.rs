@@ -1,0 +1,94 @@
+//! Messages on their way from "wanted" to a commit: fetched together, settled one by one.
+
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::{
+    failure::Failure,
+    ids::MessageId,
+    owed::{Owed, OwedReason},
+    sync::{
+        commit::OwedWrite,
+        effect::{Effect, Fetched},
+        engine::earlier,
+        settle::{Context, Settled, Wanted, settle},
+        writes::{Change, Known},
+    },
+};
+
+/// What is to be fetched, and what was decided without a get.
+#[derive(Debug, Default)]
+pub(super) struct Batch {
+    pub known: Known,
+    pub changes: Vec<Change>,
+    pub wanted: Vec<Wanted>,
+    /// Earliest time at which one of the changes makes something due.
+    pub owed_due_at: Option<Timestamp>,
+}
+
+/// A batch whose answers are in.
+#[derive(Debug)]
+pub(super) struct Resolved {
+    pub batch: Batch,
+    /// Not answered for lack of quota or because Gmail is down.
+    pub later: Vec<Wanted>,
+    pub wait: SignedDuration,
+}
+
+/// A message without an answer is asked for again this soon.
+const MISSING_RETRY: SignedDuration = SignedDuration::from_secs(1);
+
+impl Batch {
+    pub fn fetch(&self) -> Effect {
+        Effect::Fetch(self.wanted.iter().map(|wanted| wanted.id).collect())
+    }
+
+    /// Remembers that a message is owed.
+    pub fn owe(&mut self, owed: Owed) {
+        self.owed_due_at = earlier(self.owed_due_at, Some(owed.due_at));
+        self.changes.push(Change::new(owed.id, None, Some(OwedWrite::Put(owed)), &self.known));
+    }
+
+    /// Remembers that a message waits its turn.
+    pub fn wait(&mut self, wanted: &Wanted, due_at: Timestamp, now: Timestamp) {
+        // What is a debt already stays one, with its reason and its tries.
+        let (reason, tries) = match &wanted.owed {
+            Some(owed) => (owed.reason.clone(), owed.tries),
+            None => (OwedReason::Waiting, 0),
+        };
+        self.owe(wanted.owed(reason, tries, due_at, now));
+    }
+
+    /// Settles every wanted message. An answer that is missing counts as not given, never as done.
+    pub fn resolve(
+        mut self,
+        fetched: Vec<(MessageId, Fetched)>,
+        context: &Context,
+    ) -> Result<Resolved, Failure> {
+        let mut answers: BTreeMap<MessageId, Fetched> = fetched.into_iter().collect();
+        let mut later = Vec::new();
+        let mut wait = SignedDuration::ZERO;
+        for wanted in std::mem::take(&mut self.wanted) {
+            let id = wanted.id;
+            let settled = match answers.remove(&id) {
+                Some(answer) => settle(&wanted, self.known.rows.get(&id), answer, context),
+                None => Settled::Later(MISSING_RETRY),
+            };
+            match settled {
+                Settled::Park(failure) => return Err(failure),
+                Settled::Later(after) => {
+                    wait = wait.max(after);
+                    later.push(wanted);
+                }
+                Settled::Write(row, owed) => {
+                    if let Some(OwedWrite::Put(owed)) = &owed {
+                        self.owed_due_at = earlier(self.owed_due_at, Some(owed.due_at));
+                    }
+                    self.changes.push(Change::new(id, row, owed, &self.known));
+                }
+            }
+        }
+        Ok(Resolved { batch: self, later, wait })
+    }
+}
