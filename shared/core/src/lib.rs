@@ -8,6 +8,7 @@ pub mod ids;
 pub mod job;
 pub mod message;
 pub mod owed;
+pub mod quota;
 pub mod retry;
 pub mod state;
 pub mod sync;

@@ -279,4 +279,6 @@ pub enum Outcome {
     Fenced,
     /// It failed; the mailbox's row says so, and when it is tried again.
     Failed(Failure),
+    /// It ended without being able to write so: the queue must bring the job again.
+    Interrupted(Failure),
 }

@@ -200,14 +200,14 @@ impl Engine {
         let Observed { now, seen } = observed;
         match std::mem::replace(&mut self.phase, Phase::Over) {
             Phase::RaisingTarget => match seen {
-                Seen::Failed(failure) => Effect::Finish(Outcome::Failed(failure)),
+                Seen::Failed(failure) => Effect::Finish(Outcome::Interrupted(failure)),
                 _ => self.acquire(now),
             },
             Phase::CheckingStep => match seen {
                 Seen::Sync(sync) if self.job.step.is_some_and(|step| step < sync.progress.step) => {
                     Effect::Finish(Outcome::Stale)
                 }
-                Seen::Failed(failure) => Effect::Finish(Outcome::Failed(failure)),
+                Seen::Failed(failure) => Effect::Finish(Outcome::Interrupted(failure)),
                 _ => self.acquire(now),
             },
             Phase::Acquiring => self.acquired(seen, now),
@@ -215,14 +215,14 @@ impl Engine {
                 Seen::Asked(true) => Effect::Finish(Outcome::Busy),
                 // The lease went free in between: nobody would come back for this job.
                 Seen::Asked(false) => self.acquire(now),
-                other => Effect::Finish(Outcome::Failed(unexpected(&other))),
+                other => Effect::Finish(Outcome::Interrupted(unexpected(&other))),
             },
             Phase::Holding(mut held, step) => {
                 let next = self.holding(&mut held, step, seen, now);
                 self.enter(held, next)
             }
             Phase::Over => {
-                Effect::Finish(Outcome::Failed(Failure::new(Disposition::Defect, "the run is over")))
+                Effect::Finish(Outcome::Interrupted(Failure::new(Disposition::Defect, "the run is over")))
             }
         }
     }
@@ -260,7 +260,7 @@ impl Engine {
                 Effect::RaiseAsked
             }
             Seen::Acquired(Acquired::Unknown) => Effect::Finish(Outcome::Unknown(self.job.mailbox.clone())),
-            other => Effect::Finish(Outcome::Failed(unexpected(&other))),
+            other => Effect::Finish(Outcome::Interrupted(unexpected(&other))),
         }
     }
 
@@ -268,7 +268,7 @@ impl Engine {
         match (step, seen) {
             // A release that fails leaves the lease to lapse; `due_at` is not later, so somebody comes.
             (Step::Releasing(_) | Step::Handing(_) | Step::Rereading(_), Seen::Failed(failure)) => {
-                finish(Outcome::Failed(failure))
+                finish(Outcome::Interrupted(failure))
             }
             (Step::Look(_) | Step::Slice(_), Seen::Failed(failure)) => self.fail(held, failure, now),
             // Nothing can be written now, the failure neither: the lease goes back, the hint comes again.
@@ -299,7 +299,7 @@ impl Engine {
                 let failure = unexpected(&seen);
                 match step {
                     Step::Releasing(_) | Step::Rereading(_) | Step::Committing(_) => {
-                        finish(Outcome::Failed(failure))
+                        finish(Outcome::Interrupted(failure))
                     }
                     Step::Look(_) | Step::Slice(_) | Step::Handing(_) => self.fail(held, failure, now),
                 }

@@ -1,0 +1,66 @@
+# `make` alone says what there is.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.ONESHELL:
+.DEFAULT_GOAL := help
+.PHONY: help tools run test check corpus fmt deploy clean
+
+target := $(or $(CARGO_TARGET_DIR),target)
+# Where the tests look for the emulated AWS, whatever cargo's target directory is.
+ministack := target/tools/ministack
+# The emulator and the SAM transform are taken at these versions: a newer one may answer otherwise.
+ministack_version := 1.5.33
+sam_translator_version := 1.110.0
+python_missing := python3 (3.10 or newer, with venv) is missing; on Debian: apt-get install python3 python3-venv
+cargo_missing := cargo is missing: install Rust 1.95 or newer
+
+help: ## What there is
+	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
+	echo
+	echo "  make run PORT=8080 SIM_PORT=4100 AWS_PORT=4566    ports of the dashboard, the simulator and the emulated AWS"
+	echo "  make run SEED=0                                   without mail or mailboxes"
+	echo "  make run MAIL=path                                your own mail: an mbox, a Maildir or a folder"
+
+tools: $(ministack)/installed-$(ministack_version) ## Install the emulated AWS into target/tools
+
+$(ministack)/installed-$(ministack_version):
+	@command -v python3 >/dev/null || { echo "$(python_missing)" >&2; exit 1; }
+	echo "installing the emulated AWS into $(ministack)"
+	rm -rf $(ministack)
+	python3 -m venv $(ministack) || { echo "$(python_missing)" >&2; exit 1; }
+	$(ministack)/bin/python -m pip install --quiet --disable-pip-version-check \
+		ministack==$(ministack_version) aws-sam-translator==$(sam_translator_version)
+	touch $@
+
+# The binary itself and not `cargo run`: Ctrl-C then reaches one process, which ends all others.
+run: tools ## Start everything locally with a demo mailbox, until Ctrl-C
+	@command -v cargo >/dev/null || { echo "$(cargo_missing)" >&2; exit 1; }
+	cargo build --quiet -p local
+	exec $(target)/debug/local
+
+check: tools ## Formatting, lints and unit tests
+	@command -v cargo >/dev/null || { echo "$(cargo_missing)" >&2; exit 1; }
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	infra/local/test.sh unit
+
+test: tools corpus ## Everything: check, the store against the emulator, end to end
+	@cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	infra/local/test.sh all
+
+corpus: ## Fetch 6,046 real messages and the malformed ones into target/corpus
+	@command -v python3 >/dev/null || { echo "$(python_missing)" >&2; exit 1; }
+	python3 infra/local/corpus.py target/corpus
+
+fmt: ## Format
+	@cargo fmt --all
+
+deploy: ## Build for Lambda and deploy to AWS (asks what it needs)
+	@command -v sam >/dev/null || { echo "sam is missing: pip install aws-sam-cli cargo-lambda ziglang" >&2; exit 1; }
+	sam build
+	sam deploy --guided
+
+clean: ## Remove what the build, the tools and the local system left
+	@cargo clean
+	rm -rf target .aws-sam

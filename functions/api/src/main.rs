@@ -1,0 +1,25 @@
+//! The HTTPS API and the dashboard, behind an API Gateway HTTP API.
+
+use sync_app::api::{self, ApiConfig, ApiState, SyncIntervals};
+use sync_lambda::{Config, clients, telemetry};
+
+#[tokio::main]
+async fn main() -> Result<(), lambda_http::Error> {
+    telemetry::init();
+    let config = Config::from_env()?;
+    let clients = clients::clients(&config, &clients::sdk().await).await?;
+    let state = ApiState::new(clients.store, clients.queue, clients.gmail, clients.oauth, api_config(&config));
+    lambda_http::run(api::router(state)).await
+}
+
+fn api_config(config: &Config) -> ApiConfig {
+    ApiConfig {
+        intervals: SyncIntervals {
+            with_watch: config.engine.interval,
+            without_watch: config.engine.interval_without_watch,
+        },
+        watch_topic: config.topic.clone(),
+        https: config.app_base_url.as_ref().map(|url| url.starts_with("https://")),
+        wait_max: ApiConfig::WAIT_MAX,
+    }
+}

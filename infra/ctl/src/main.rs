@@ -1,0 +1,68 @@
+//! `gmail-sync`: the command line.
+//!
+//! Deliberately small yet: what needs AWS credentials and cannot go over HTTP. The first tenant and token are
+//! such a thing, because every HTTP route asks for a token.
+
+mod bootstrap;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+/// Gmail mailboxes, synced by serverless functions.
+#[derive(Parser)]
+#[command(name = "gmail-sync", version, about)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// What needs AWS credentials.
+    #[command(subcommand)]
+    Admin(Admin),
+}
+
+#[derive(Subcommand)]
+enum Admin {
+    /// Makes the first tenant, an API token with every scope, and a link that signs a browser in, once.
+    ///
+    /// Running it again is safe: the tenant stays, the token and the link are new.
+    Bootstrap(bootstrap::Options),
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    match run(Arguments::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(arguments: Arguments) -> Result<()> {
+    match arguments.command {
+        Command::Admin(Admin::Bootstrap(options)) => bootstrap::run(&options).await,
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "a command line complains here")]
+fn complain(error: &anyhow::Error) {
+    eprintln!("gmail-sync: {error:#}");
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Arguments::command().debug_assert();
+    }
+}

@@ -1,0 +1,84 @@
+//! What the emulated AWS tells about the functions, and how one is invoked by hand.
+//!
+//! Plain HTTP, because two calls are no reason for two more SDKs. Invariant: only the emulator is asked,
+//! which verifies no signature; nothing here works against AWS itself.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use serde_json::{Value, json};
+
+/// The emulator, seen from outside.
+#[derive(Debug, Clone)]
+pub struct Cloud {
+    client: reqwest::Client,
+    endpoint: String,
+    log: PathBuf,
+}
+
+impl Cloud {
+    pub(crate) fn new(client: reqwest::Client, endpoint: &str, log: &Path) -> Self {
+        Self { client, endpoint: endpoint.to_owned(), log: log.to_owned() }
+    }
+
+    /// Its URL, without a slash at the end.
+    pub fn endpoint(&self) -> &str {
+        &self.endpoint
+    }
+
+    /// The emulator's own log.
+    pub fn log(&self) -> &Path {
+        &self.log
+    }
+
+    /// Invokes a function and waits for its answer. Errors: the function failed, or there is none.
+    pub async fn invoke(&self, function: &str, event: &Value) -> Result<Value> {
+        let url = format!("{}/2015-03-31/functions/{function}/invocations", self.endpoint);
+        let answer = self.client.post(url).json(event).send().await?;
+        let failed = answer.headers().contains_key("x-amz-function-error");
+        let value = crate::json_answer("Lambda", answer).await?;
+        if failed {
+            bail!("{function} failed: {value}");
+        }
+        Ok(value)
+    }
+
+    /// How often the functions that log to this group have been invoked, by the platform's own log lines.
+    pub async fn invocations(&self, log_group: &str) -> Result<usize> {
+        Ok(self.log_lines(log_group, "START RequestId").await?.len())
+    }
+
+    /// The lines of a log group that contain `text`, oldest first.
+    pub async fn log_lines(&self, log_group: &str, text: &str) -> Result<Vec<String>> {
+        let mut lines = Vec::new();
+        let mut next: Option<String> = None;
+        loop {
+            let mut body = json!({ "logGroupName": log_group, "limit": 10_000 });
+            if let Some(token) = next.take() {
+                body["nextToken"] = token.into();
+            }
+            let request = self
+                .client
+                .post(&self.endpoint)
+                .header("x-amz-target", "Logs_20140328.FilterLogEvents")
+                .header("content-type", "application/x-amz-json-1.1")
+                .body(body.to_string());
+            let answer = crate::json_answer("CloudWatch Logs", request.send().await?).await?;
+            let events = answer["events"].as_array().context("CloudWatch Logs answered without events")?;
+            let messages = events.iter().filter_map(|event| event["message"].as_str());
+            lines.extend(messages.filter(|message| message.contains(text)).map(str::to_owned));
+            match answer["nextToken"].as_str() {
+                Some(token) => next = Some(token.to_owned()),
+                None => return Ok(lines),
+            }
+        }
+    }
+
+    /// How many processes of a function the emulator has launched.
+    pub fn cold_starts(&self, function: &str) -> Result<usize> {
+        let log = std::fs::read_to_string(&self.log)
+            .with_context(|| format!("cannot read {}", self.log.display()))?;
+        let line = format!("environment spawned for {function} (cold start)");
+        Ok(log.lines().filter(|found| found.contains(&line)).count())
+    }
+}

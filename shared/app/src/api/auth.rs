@@ -1,0 +1,200 @@
+//! Who calls, and what they may do.
+//!
+//! Invariant: a handler gets a tenant only through [`Caller`], whose type names the scope the route needs, so
+//! a route without a check does not compile. A browser's cookie counts only together with a header that
+//! another site cannot send. Deliberately absent: passwords, and tokens in URLs (but for the one-time code).
+
+use std::{marker::PhantomData, sync::Arc};
+
+use axum::{
+    extract::FromRequestParts,
+    http::{HeaderMap, header, request::Parts},
+};
+use jiff::Timestamp;
+use secrecy::SecretString;
+use sync_core::TenantId;
+use sync_store::{Scope, TokenKind, TokenRow};
+
+use super::{ApiState, problem::Problem};
+
+/// The session's cookie over plain HTTP, which is only this machine.
+pub(super) const COOKIE: &str = "gmail_sync_session";
+/// The session's cookie over HTTPS: the prefix makes browsers refuse it from anywhere but this host.
+pub(super) const COOKIE_SECURE: &str = "__Host-gmail_sync_session";
+/// What the dashboard's own script sends with everything that changes something: another site cannot, without a
+/// preflight that is never answered.
+const GUARD_HEADER: &str = "x-requested-with";
+const GUARD_VALUE: &str = "gmail-sync";
+/// Longest token that is looked up.
+const TOKEN_BYTES_MAX: usize = 200;
+
+/// A scope as a type, for [`Caller`].
+pub trait Needs: Send {
+    /// What the token must allow.
+    const SCOPE: Scope;
+}
+
+macro_rules! needs {
+    ($($(#[$doc:meta])* $name:ident => $scope:ident),*) => {$(
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy)]
+        pub struct $name;
+        impl Needs for $name {
+            const SCOPE: Scope = Scope::$scope;
+        }
+    )*};
+}
+
+needs! {
+    /// Reads mail and status.
+    ToRead => Read,
+    /// Starts syncs, connects mailboxes.
+    ToSync => Sync,
+    /// Disconnects and erases.
+    ToAdminister => Admin
+}
+
+/// A caller that is allowed what the route needs.
+#[derive(Debug)]
+pub struct Caller<N> {
+    /// Whose mailboxes it may touch.
+    pub tenant: TenantId,
+    /// What its token allows.
+    pub scopes: Vec<Scope>,
+    needs: PhantomData<N>,
+}
+
+impl<N: Needs> FromRequestParts<Arc<ApiState>> for Caller<N> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &Arc<ApiState>) -> Result<Self, Problem> {
+        let token = match bearer(&parts.headers)? {
+            Some(bearer) => find(state, &bearer, TokenKind::Api).await?,
+            None => {
+                let cookie = session_cookie(&parts.headers).ok_or_else(Problem::unauthorized)?;
+                let session = find(state, &cookie, TokenKind::Session).await?;
+                if !parts.method.is_safe() && !is_own_page(&parts.headers) {
+                    return Err(Problem::forbidden(
+                        "A session may change something only from its own pages, with the header x-requested-with: gmail-sync.",
+                    ));
+                }
+                session
+            }
+        };
+        if !allows(&token.scopes, N::SCOPE) {
+            return Err(Problem::forbidden(format!("The token lacks the scope {}.", name(N::SCOPE))));
+        }
+        Ok(Self { tenant: token.tenant, scopes: token.scopes, needs: PhantomData })
+    }
+}
+
+async fn find(state: &ApiState, raw: &SecretString, kind: TokenKind) -> Result<TokenRow, Problem> {
+    let found = state.store.find_token(raw, Timestamp::now()).await?;
+    found.filter(|token| token.kind == kind).ok_or_else(Problem::unauthorized)
+}
+
+/// An API token's row; 401 for anything else.
+pub(super) async fn api_token(state: &ApiState, raw: &SecretString) -> Result<TokenRow, Problem> {
+    find(state, raw, TokenKind::Api).await
+}
+
+/// The bearer token; an `Authorization` of another scheme is refused rather than ignored.
+fn bearer(headers: &HeaderMap) -> Result<Option<SecretString>, Problem> {
+    let Some(value) = headers.get(header::AUTHORIZATION) else { return Ok(None) };
+    let (scheme, token) =
+        value.to_str().ok().and_then(|text| text.split_once(' ')).ok_or_else(Problem::unauthorized)?;
+    let token = token.trim();
+    if !scheme.eq_ignore_ascii_case("bearer") || token.is_empty() || token.len() > TOKEN_BYTES_MAX {
+        return Err(Problem::unauthorized());
+    }
+    Ok(Some(SecretString::from(token)))
+}
+
+/// The session's token out of the cookies.
+pub(super) fn session_cookie(headers: &HeaderMap) -> Option<SecretString> {
+    let cookies = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
+    let mut pairs = cookies.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    pairs
+        .find(|(name, value)| (*name == COOKIE || *name == COOKIE_SECURE) && value.len() <= TOKEN_BYTES_MAX)
+        .map(|(_, value)| SecretString::from(value))
+}
+
+/// Whether a request that carries a cookie was made by a page of ours.
+fn is_own_page(headers: &HeaderMap) -> bool {
+    let guarded = headers.get(GUARD_HEADER).is_some_and(|value| value.as_bytes() == GUARD_VALUE.as_bytes());
+    guarded && !is_cross_site(headers)
+}
+
+/// Whether the browser itself says that another site made the request.
+pub(super) fn is_cross_site(headers: &HeaderMap) -> bool {
+    headers
+        .get("sec-fetch-site")
+        .is_some_and(|value| !matches!(value.as_bytes(), b"same-origin" | b"none"))
+}
+
+/// `admin` is everything of the tenant, `platform` everything.
+fn allows(scopes: &[Scope], needed: Scope) -> bool {
+    scopes.iter().any(|scope| match scope {
+        Scope::Platform => true,
+        Scope::Admin => needed != Scope::Platform,
+        Scope::Read | Scope::Sync | Scope::Send => *scope == needed,
+    })
+}
+
+/// A scope's name on the wire.
+pub(super) fn name(scope: Scope) -> &'static str {
+    match scope {
+        Scope::Read => "read",
+        Scope::Sync => "sync",
+        Scope::Send => "send",
+        Scope::Admin => "admin",
+        Scope::Platform => "platform",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderValue;
+    use secrecy::ExposeSecret;
+
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        pairs.iter().map(|(name, value)| (header::HeaderName::from_static(name), HeaderValue::from_static(value))).collect()
+    }
+
+    #[test]
+    fn a_scope_covers_what_it_says_and_no_more() {
+        assert!(allows(&[Scope::Admin], Scope::Read) && allows(&[Scope::Platform], Scope::Admin));
+        assert!(!allows(&[Scope::Read, Scope::Sync, Scope::Send], Scope::Admin));
+        assert!(!allows(&[Scope::Admin], Scope::Platform));
+        assert!(!allows(&[], Scope::Read));
+    }
+
+    #[test]
+    fn another_scheme_is_refused_and_not_ignored() {
+        for bad in ["Basic YTpi", "Bearer", "Bearer ", "gst_x"] {
+            assert!(bearer(&headers(&[("authorization", bad)])).is_err(), "{bad:?}");
+        }
+        let token = bearer(&headers(&[("authorization", "bearer gst_x")])).expect("a token");
+        assert_eq!(token.expect("a token").expose_secret(), "gst_x");
+        assert!(bearer(&HeaderMap::new()).expect("no header is no error").is_none());
+    }
+
+    #[test]
+    fn the_session_is_found_among_other_cookies() {
+        let found = |line| session_cookie(&headers(&[("cookie", line)])).map(|secret| secret.expose_secret().to_owned());
+        assert_eq!(found("a=1; gmail_sync_session=tok; b=2").as_deref(), Some("tok"));
+        assert_eq!(found("__Host-gmail_sync_session=tok").as_deref(), Some("tok"));
+        assert_eq!(found("xgmail_sync_session=tok"), None);
+    }
+
+    #[test]
+    fn another_site_cannot_use_a_session() {
+        assert!(is_own_page(&headers(&[("x-requested-with", "gmail-sync"), ("sec-fetch-site", "same-origin")])));
+        assert!(!is_own_page(&headers(&[("sec-fetch-site", "same-origin")])));
+        for site in ["cross-site", "same-site"] {
+            assert!(!is_own_page(&headers(&[("x-requested-with", "gmail-sync"), ("sec-fetch-site", site)])));
+        }
+    }
+}

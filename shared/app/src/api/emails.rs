@@ -1,0 +1,197 @@
+//! Reading mail out of the replica.
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    extract::{Path, State},
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use serde::Serialize;
+use sync_core::{MailboxId, MessageId, TenantId, ThreadId};
+use sync_gmail::mime;
+use sync_store::{EmailId, MailQuery, StoredMessage};
+
+use super::{
+    ApiState,
+    auth::{Caller, ToRead},
+    mailbox::owned,
+    problem::Problem,
+    query::{CURSOR_BYTES_MAX, Query},
+    sanitise::sanitise,
+    view::{EmailView, ListView},
+};
+
+/// Longest list, bytes: Lambda answers at most 6 MB.
+const ANSWER_BYTES_MAX: usize = 5_000_000;
+
+/// `GET /api/emails`
+pub async fn list(
+    caller: Caller<ToRead>,
+    State(state): State<Arc<ApiState>>,
+    mut query: Query,
+) -> Result<Response, Problem> {
+    let thread = query.parsed::<ThreadId>("thread");
+    answer(&state, &caller.tenant, thread, query).await
+}
+
+/// `GET /api/emails/thread/{threadId}`
+pub async fn thread(
+    caller: Caller<ToRead>,
+    State(state): State<Arc<ApiState>>,
+    Path(thread): Path<String>,
+    query: Query,
+) -> Result<Response, Problem> {
+    let thread: ThreadId = thread.parse().map_err(|_| Problem::not_found("thread"))?;
+    answer(&state, &caller.tenant, Some(thread), query).await
+}
+
+async fn answer(
+    state: &ApiState,
+    tenant: &TenantId,
+    thread: Option<ThreadId>,
+    mut query: Query,
+) -> Result<Response, Problem> {
+    let mailbox = query.text_of("mailbox", 400);
+    let mut filter = parse(&mut query);
+    query.finish()?;
+    filter.thread = thread;
+    filter.mailboxes = match mailbox {
+        Some(named) => vec![owned(state, tenant, &named).await?.mailbox],
+        None => all(state, tenant).await?,
+    };
+    loop {
+        let page = state.store.list_messages(&filter).await?;
+        let count = page.items.len();
+        let items: Vec<EmailView> = page.items.into_iter().map(EmailView::from).collect();
+        let json = serde_json::to_vec(&ListView { items, next_cursor: page.next })
+            .map_err(|_| Problem::of_status(StatusCode::INTERNAL_SERVER_ERROR))?;
+        if json.len() <= ANSWER_BYTES_MAX || count <= 1 {
+            return Ok(([(header::CONTENT_TYPE, "application/json")], json).into_response());
+        }
+        // Mails with hundreds of addresses each: a shorter page, whose cursor goes on from there.
+        filter.limit = u32::try_from(count / 2).unwrap_or(1);
+    }
+}
+
+/// The filters that every list takes.
+fn parse(query: &mut Query) -> MailQuery {
+    query.not_yet("contact");
+    query.not_yet("category");
+    MailQuery {
+        mailboxes: Vec::new(),
+        label: query.text("label"),
+        thread: None,
+        outbound: query.choice("direction", &[("inbound", false), ("outbound", true)]),
+        unread: query.flag("unread"),
+        deleted: Some(query.flag("deleted").unwrap_or(false)),
+        after: query.time("after"),
+        before: query.time("before"),
+        subject: query.text("subject"),
+        sender: query.text("sender"),
+        limit: query.limit(),
+        cursor: query.text_of("cursor", CURSOR_BYTES_MAX),
+    }
+}
+
+/// Every mailbox of the tenant's, disconnected ones included: their mail is still there.
+async fn all(state: &ApiState, tenant: &TenantId) -> Result<Vec<MailboxId>, Problem> {
+    let most = u32::try_from(MailQuery::MAILBOXES_MAX).unwrap_or(u32::MAX);
+    let page = state.store.mailboxes_of_tenant(tenant, most, None).await?;
+    if page.next.is_some() {
+        let message = format!("is required: the tenant has more than {most} mailboxes");
+        return Err(Problem::field("mailbox", message));
+    }
+    Ok(page.items.into_iter().map(|sync| sync.mailbox).collect())
+}
+
+/// A mail of the caller's, by its id or by Gmail's with `?mailbox=`.
+pub(super) async fn find(
+    state: &ApiState,
+    tenant: &TenantId,
+    id: &str,
+    mailbox: Option<&str>,
+) -> Result<StoredMessage, Problem> {
+    let not_found = || Problem::not_found("e-mail");
+    let (mailbox, message) = if let Ok(id) = id.parse::<EmailId>() {
+        if mailbox.is_some_and(|named| named != id.mailbox.as_str() && !named.contains('@')) {
+            return Err(not_found());
+        }
+        let sync = owned(state, tenant, id.mailbox.as_str()).await.map_err(|problem| problem.or_not_found("e-mail"))?;
+        (sync.mailbox, id.message)
+    } else {
+        let message: MessageId = id.parse().map_err(|_| not_found())?;
+        let named = mailbox.ok_or_else(|| Problem::field("mailbox", "is required with an id of Gmail's"))?;
+        (owned(state, tenant, named).await?.mailbox, message)
+    };
+    state.store.get_message(&mailbox, message).await?.ok_or_else(not_found)
+}
+
+/// A whole mail: what a list shows, and what is inside.
+#[derive(Serialize)]
+pub struct WholeEmail {
+    #[serde(flatten)]
+    email: EmailView,
+    headers: Vec<HeaderView>,
+    text: Option<String>,
+    html: Option<String>,
+    attachments: Vec<AttachmentView>,
+    /// Whether a bound left something out; the raw mail has it.
+    truncated: bool,
+}
+
+#[derive(Serialize)]
+struct HeaderView {
+    name: String,
+    value: String,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct AttachmentView {
+    hash: String,
+    filename: Option<String>,
+    content_type: String,
+    size: u64,
+    inline: bool,
+    url: String,
+}
+
+/// `GET /api/emails/{id}`
+pub async fn get(
+    caller: Caller<ToRead>,
+    State(state): State<Arc<ApiState>>,
+    Path(id): Path<String>,
+    mut query: Query,
+) -> Result<Json<WholeEmail>, Problem> {
+    let mailbox = query.text_of("mailbox", 400);
+    query.finish()?;
+    let message = find(&state, &caller.tenant, &id, mailbox.as_deref()).await?;
+    let raw = match &message.body {
+        Some(body) => state.store.get_body(&message.mailbox, body).await?,
+        None => None,
+    };
+    Ok(Json(whole(message, raw.as_deref())))
+}
+
+fn whole(message: StoredMessage, raw: Option<&[u8]>) -> WholeEmail {
+    let mail = raw.map(mime::render).unwrap_or_default();
+    let id = message.email_id();
+    let attachments = mail.attachments.into_iter().map(|file| AttachmentView {
+        url: format!("/api/emails/{id}/attachments/{}", file.sha256),
+        hash: file.sha256,
+        filename: file.filename,
+        content_type: file.content_type,
+        size: file.size,
+        inline: file.inline,
+    });
+    WholeEmail {
+        attachments: attachments.collect(),
+        headers: mail.headers.into_iter().map(|(name, value)| HeaderView { name, value }).collect(),
+        text: mail.text,
+        html: mail.html.map(|html| sanitise(&html)),
+        truncated: mail.truncated,
+        email: EmailView::from(message),
+    }
+}

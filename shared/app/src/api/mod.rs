@@ -1,0 +1,126 @@
+//! The HTTPS API and the dashboard's pages.
+//!
+//! Invariant: every route is authenticated but `/health`, sign-in and the static files, and answers only
+//! about the caller's own tenant. Handlers parse, call the store, and answer; a sync is only ever *asked* for
+//! here, never done. Deliberately absent: rate limits, service accounts, and Gmail calls on behalf of a
+//! reader: what is read comes from the replica.
+
+mod attachments;
+pub mod auth;
+mod body;
+mod emails;
+mod health;
+mod integrations;
+mod mailbox;
+mod pages;
+pub mod problem;
+mod query;
+mod requests;
+mod sanitise;
+mod session;
+mod syncs;
+pub mod view;
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    extract::DefaultBodyLimit,
+    http::{HeaderName, HeaderValue, StatusCode, header},
+    middleware,
+    routing::{get, post},
+};
+use sync_gmail::{ClientCredentials, GmailClient};
+use sync_queue::Queue;
+use sync_store::Store;
+use tower_http::set_header::SetResponseHeaderLayer;
+
+use health::HealthCache;
+pub use view::SyncIntervals;
+
+/// Longest body that is read: a service account's key is 4 KB, a list of anything fits.
+pub const BODY_BYTES_MAX: usize = 1 << 20;
+
+/// What a page of ours may load: its own files, styles on a mail's elements, pictures inside the page. A mail's
+/// frame inherits this, so nothing in a mail loads from the network.
+const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; style-src-attr 'unsafe-inline'; \
+     img-src 'self' data:; connect-src 'self'; frame-src 'self'; form-action 'self'; base-uri 'none'; \
+     frame-ancestors 'none'";
+
+/// Settings of the API.
+#[derive(Debug, Clone)]
+pub struct ApiConfig {
+    /// How often mailboxes are looked at: staleness is judged by it.
+    pub intervals: SyncIntervals,
+    /// `projects/P/topics/T` for Gmail's watch; without one mailboxes are polled.
+    pub watch_topic: Option<String>,
+    /// Whether people reach this over HTTPS, when that is known. Otherwise the request says so.
+    pub https: Option<bool>,
+    /// Longest `?wait=true`: 25 seconds, because the gateway ends at 30.
+    pub wait_max: Duration,
+}
+
+impl ApiConfig {
+    /// Longest that a request waits for its job.
+    pub const WAIT_MAX: Duration = Duration::from_secs(25);
+}
+
+/// Everything a handler uses: clients built once at start.
+pub struct ApiState {
+    /// The replica.
+    store: Store,
+    /// Where hints go.
+    queue: Queue,
+    /// For connecting, disconnecting and the health check.
+    gmail: GmailClient,
+    /// Our registration at Google.
+    oauth: ClientCredentials,
+    /// Settings.
+    config: ApiConfig,
+    /// What the last health check found.
+    health: HealthCache,
+}
+
+impl ApiState {
+    /// Nothing is called yet.
+    pub fn new(store: Store, queue: Queue, gmail: GmailClient, oauth: ClientCredentials, config: ApiConfig) -> Self {
+        Self { store, queue, gmail, oauth, config, health: HealthCache::default() }
+    }
+}
+
+/// The API and the dashboard, as one service.
+pub fn router(state: ApiState) -> Router {
+    let header = |name: HeaderName, value: &'static str| {
+        SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value))
+    };
+    Router::new()
+        .route("/api/integrations", get(integrations::list).post(integrations::connect))
+        .route("/api/integrations/{mailbox}", get(integrations::get).delete(integrations::disconnect))
+        .route("/api/sync/{mailbox}", post(syncs::incremental))
+        .route("/api/sync/{mailbox}/full", post(syncs::full))
+        .route("/api/sync/{mailbox}/status", get(syncs::status))
+        .route("/api/sync/{mailbox}/jobs", get(syncs::jobs))
+        .route("/api/sync/{mailbox}/jobs/{job}", get(syncs::job))
+        .route("/api/emails", get(emails::list))
+        .route("/api/emails/thread/{thread}", get(emails::thread))
+        .route("/api/emails/{id}", get(emails::get))
+        .route("/api/emails/{id}/raw", get(attachments::raw))
+        .route("/api/emails/{id}/attachments/{hash}", get(attachments::attachment))
+        .route("/api/session", get(session::current))
+        .route("/health", get(health::health))
+        .route("/signin", get(session::page).post(session::sign_in))
+        .route("/signout", post(session::sign_out))
+        .merge(pages::routes())
+        .fallback(|| async { StatusCode::NOT_FOUND })
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(header(header::CONTENT_SECURITY_POLICY, PAGE_POLICY))
+        .layer(header(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
+        .layer(header(header::REFERRER_POLICY, "no-referrer"))
+        .layer(header(HeaderName::from_static("cross-origin-opener-policy"), "same-origin"))
+        .layer(header(HeaderName::from_static("cross-origin-resource-policy"), "same-origin"))
+        .layer(header(header::STRICT_TRANSPORT_SECURITY, "max-age=31536000"))
+        // Mail and status are nobody's cache's; the static files say otherwise themselves.
+        .layer(header(header::CACHE_CONTROL, "no-store"))
+        .layer(middleware::from_fn(problem::finish))
+        .with_state(Arc::new(state))
+}

@@ -1,0 +1,73 @@
+//! Use case: the schedule asks who is due.
+//!
+//! Due is whatever `due_at` says: a poll, a debt, a continuation whose message was lost, a lease that a
+//! crashed worker left behind. The fan-out only sends hints; a mailbox that is due twice is hinted twice.
+
+use sync_core::{
+    SignedDuration, Timestamp,
+    job::{Lane, Trigger},
+};
+use sync_queue::{JobMessage, Queue, QueueError};
+use sync_store::{DUE_SHARDS, Store, StoreError};
+
+/// Why a fan-out stopped; what it queued before stays queued.
+#[derive(Debug, thiserror::Error)]
+pub enum FanOutError {
+    /// The index could not be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Jobs could not be sent.
+    #[error(transparent)]
+    Queue(#[from] QueueError),
+}
+
+/// Pages of one shard in one tick; what is left is due at the next one.
+const PAGES_MAX: usize = 1_000;
+
+/// Queues a job for every mailbox that is due at `now`; gives how many.
+pub async fn fan_out(store: &Store, queue: &Queue, trace: &str, now: Timestamp) -> Result<usize, FanOutError> {
+    let shards = (0..DUE_SHARDS).map(|shard| fan_out_shard(store, queue, trace, shard, now));
+    let queued: Vec<Result<usize, FanOutError>> = futures::future::join_all(shards).await;
+    let mut total = 0;
+    for shard in queued {
+        total += shard?;
+    }
+    tracing::info!(trace, queued = total, "the due mailboxes were queued");
+    Ok(total)
+}
+
+async fn fan_out_shard(
+    store: &Store,
+    queue: &Queue,
+    trace: &str,
+    shard: u8,
+    now: Timestamp,
+) -> Result<usize, FanOutError> {
+    let mut cursor: Option<String> = None;
+    let mut queued = 0;
+    for _ in 0..PAGES_MAX {
+        let page = store.due(now, shard, cursor.as_deref()).await?;
+        let jobs: Vec<_> = page
+            .items
+            .into_iter()
+            .map(|mailbox| JobMessage::V1 {
+                mailbox,
+                trigger: Trigger::Schedule,
+                target: None,
+                step: None,
+                trace: trace.to_owned(),
+                sent_at: now,
+            })
+            .map(|job| (job, None))
+            .collect();
+        queued += jobs.len();
+        if !jobs.is_empty() {
+            queue.send_batch(Lane::Sync, &jobs, SignedDuration::ZERO).await?;
+        }
+        cursor = page.next;
+        if cursor.is_none() {
+            break;
+        }
+    }
+    Ok(queued)
+}

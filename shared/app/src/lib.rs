@@ -1,0 +1,12 @@
+//! Use cases: sync a mailbox, receive a push, fan out, serve the API.
+//!
+//! A push, a tick and a click differ only in what they write on a job; all end in [`sync::sync`], which
+//! runs the core's engine against the [`live::LiveWorld`].
+
+pub mod access;
+pub mod api;
+pub mod fan_out;
+pub mod live;
+pub mod receive_push;
+pub mod sync;
+pub mod world;

@@ -1,0 +1,7 @@
+//! The HTTPS API, request by request.
+
+mod emails;
+mod integrations;
+mod sessions;
+mod syncs;
+mod world;

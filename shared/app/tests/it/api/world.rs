@@ -1,0 +1,292 @@
+//! An API over a table, a bucket and queues of its own, and a Gmail that answers what the test says.
+
+use std::time::Duration;
+
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_sdk_dynamodb::types::{
+    AttributeDefinition, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType, Projection, ProjectionType,
+    ScalarAttributeType,
+};
+use axum::{
+    Router,
+    body::{Body, to_bytes},
+    http::{HeaderMap, Method, Request, StatusCode, header},
+};
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::{Value, json};
+use sync_app::api::{self, ApiConfig, ApiState, SyncIntervals};
+use sync_core::{
+    HistoryId, MailboxId, MessageId, SignedDuration, TenantId, ThreadId, Timestamp,
+    message::{Address, Envelope, Message},
+    state::{Progress, Totals},
+    sync::{Acquired, Commit, Committed, JobClose, Released, RowWrite},
+};
+use sync_gmail::{ClientCredentials, Endpoint, GmailClient, GmailConfig};
+use sync_queue::{Queue, QueueConfig};
+use sync_store::{NewMailbox, Release, Scope, Store, StoreConfig, TokenKind, TokenRow};
+use testkit::MiniStack;
+use tower::ServiceExt as _;
+use wiremock::{
+    Mock, MockServer, ResponseTemplate,
+    matchers::{body_string_contains, method, path},
+};
+
+/// How long `?wait=true` waits here.
+pub const WAIT_MAX: Duration = Duration::from_secs(3);
+
+pub struct World {
+    pub store: Store,
+    pub gmail: MockServer,
+    pub router: Router,
+    _stack: MiniStack,
+}
+
+/// An answer, read to its end.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub bytes: Vec<u8>,
+}
+
+impl Answer {
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.bytes).unwrap_or_else(|_| panic!("not JSON: {:?}", String::from_utf8_lossy(&self.bytes)))
+    }
+
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+    }
+
+    /// The fields that a problem names.
+    pub fn fields(&self) -> Vec<String> {
+        assert_eq!(self.header("content-type"), "application/problem+json", "{self:?}");
+        let errors = self.json()["errors"].as_array().cloned().unwrap_or_default();
+        errors.iter().filter_map(|error| error["field"].as_str().map(str::to_owned)).collect()
+    }
+}
+
+pub fn tenant(name: &str) -> TenantId {
+    name.parse().expect("a tenant id")
+}
+
+impl World {
+    pub async fn new() -> Self {
+        let stack = MiniStack::start().expect("an emulator: run `make tools`");
+        let sdk = sdk(stack.endpoint()).await;
+        let unique = uuid::Uuid::new_v4().simple().to_string();
+        let store = store(&sdk, &unique).await;
+        let queue = queue(&sdk, &unique).await;
+        let gmail = MockServer::start().await;
+        let endpoint = Endpoint::parse(&gmail.uri()).expect("a local endpoint");
+        let client = GmailClient::new(GmailConfig::new(endpoint.clone(), endpoint)).expect("a client");
+        let oauth = ClientCredentials { client_id: "id".into(), client_secret: SecretString::from("secret") };
+        let config = ApiConfig {
+            intervals: SyncIntervals {
+                with_watch: SignedDuration::from_hours(1),
+                without_watch: SignedDuration::from_mins(5),
+            },
+            watch_topic: Some("projects/p/topics/t".into()),
+            https: None,
+            wait_max: WAIT_MAX,
+        };
+        let router = api::router(ApiState::new(store.clone(), queue, client, oauth, config));
+        Self { store, gmail, router, _stack: stack }
+    }
+
+    /// Gmail knows this mailbox by a refresh token of the same text.
+    pub async fn gmail_knows(&self, address: &str) {
+        let token = json!({"access_token": format!("access-{address}"), "token_type": "Bearer", "expires_in": 3600});
+        Mock::given(method("POST"))
+            .and(path("/token"))
+            .and(body_string_contains(address.replace('@', "%40")))
+            .respond_with(ResponseTemplate::new(200).set_body_json(token))
+            .mount(&self.gmail)
+            .await;
+        let profile = json!({"emailAddress": address, "messagesTotal": 1, "historyId": "100"});
+        Mock::given(path("/gmail/v1/users/me/profile"))
+            .and(wiremock::matchers::header("authorization", format!("Bearer access-{address}")))
+            .respond_with(ResponseTemplate::new(200).set_body_json(profile))
+            .mount(&self.gmail)
+            .await;
+    }
+
+    /// Watch, stop and revoke work.
+    pub async fn gmail_is_well(&self) {
+        let expiration = Timestamp::now().as_millisecond() + 7 * 86_400_000;
+        let watch = json!({"historyId": "100", "expiration": expiration.to_string()});
+        for (of, answer) in [("/gmail/v1/users/me/watch", watch), ("/gmail/v1/users/me/stop", json!({})), ("/revoke", json!({}))] {
+            Mock::given(method("POST"))
+                .and(path(of))
+                .respond_with(ResponseTemplate::new(200).set_body_json(answer))
+                .mount(&self.gmail)
+                .await;
+        }
+    }
+
+    pub async fn token(&self, owner: &str, scopes: &[Scope], kind: TokenKind) -> String {
+        let now = Timestamp::now();
+        let expires_at = Some(now + SignedDuration::from_hours(1));
+        let row = TokenRow { tenant: tenant(owner), scopes: scopes.to_vec(), name: "test".into(), kind, expires_at };
+        self.store.create_token(&row, now).await.expect("a token").expose_secret().to_owned()
+    }
+
+    /// A program's token with every scope of the tenant's.
+    pub async fn admin(&self, owner: &str) -> String {
+        self.token(owner, &[Scope::Admin], TokenKind::Api).await
+    }
+
+    pub async fn send(&self, request: Request<Body>) -> Answer {
+        let response = self.router.clone().oneshot(request).await.expect("an answer");
+        let (parts, body) = response.into_parts();
+        let bytes = to_bytes(body, 32 << 20).await.expect("a body").to_vec();
+        Answer { status: parts.status, headers: parts.headers, bytes }
+    }
+
+    pub async fn call(&self, token: &str, method: Method, path: &str) -> Answer {
+        self.send(request(token, method, path).body(Body::empty()).expect("a request")).await
+    }
+
+    pub async fn get(&self, token: &str, path: &str) -> Answer {
+        self.call(token, Method::GET, path).await
+    }
+
+    pub async fn post_json(&self, token: &str, path: &str, body: &Value) -> Answer {
+        let request = request(token, Method::POST, path).header(header::CONTENT_TYPE, "application/json");
+        self.send(request.body(Body::from(body.to_string())).expect("a request")).await
+    }
+
+    pub async fn mailbox(&self, owner: &str, address: &str) -> MailboxId {
+        let address = address.parse().expect("an address");
+        let new = NewMailbox { tenant: tenant(owner), address, now: Timestamp::now() };
+        self.store.create_mailbox(&new).await.expect("a mailbox").mailbox().clone()
+    }
+
+    /// What a worker would do: take the lease, commit, give it back.
+    pub async fn work(&self, mailbox: &MailboxId, rows: Vec<RowWrite>, closed: Vec<JobClose>) {
+        let now = Timestamp::now();
+        let until = now + SignedDuration::from_mins(5);
+        let Acquired::Held(sync) = self.store.acquire(mailbox, "test", until, now).await.expect("acquired") else {
+            panic!("the lease is free");
+        };
+        let count = i64::try_from(rows.len()).expect("few");
+        let commit = Commit {
+            mailbox: mailbox.clone(),
+            generation: sync.generation,
+            after: sync.commit,
+            rows,
+            owed: Vec::new(),
+            closed,
+            progress: Progress { cursor: Some(HistoryId(1_000_000)), last_sync_at: Some(now), ..sync.progress.clone() },
+            totals: Totals { messages: count, ..Totals::default() },
+            now,
+        };
+        assert_eq!(self.store.commit(&commit).await.expect("committed"), Committed::Applied);
+        let release =
+            Release { generation: sync.generation, asked: sync.asked, due_at: None, status: None, credential_version: None };
+        assert_eq!(self.store.release(mailbox, &release).await.expect("released"), Released::Free);
+    }
+
+    /// Mails as rows, with a body where there is one.
+    pub async fn store_mails(&self, mailbox: &MailboxId, mails: Vec<(Message, Option<&str>)>) {
+        let mut rows = Vec::new();
+        for (mut message, raw) in mails {
+            if let Some(raw) = raw {
+                message.body = Some(self.store.put_body(mailbox, raw.as_bytes().to_vec()).await.expect("a body"));
+            }
+            rows.push(RowWrite::Put(message));
+        }
+        self.work(mailbox, rows, Vec::new()).await;
+    }
+}
+
+pub fn request(token: &str, method: Method, path: &str) -> axum::http::request::Builder {
+    Request::builder().method(method).uri(path).header(header::AUTHORIZATION, format!("Bearer {token}"))
+}
+
+/// A mail received `id` minutes after a fixed beginning, threads of ten.
+pub fn mail(id: u64, labels: &[&str]) -> Message {
+    let minutes = i64::try_from(id).expect("a small id");
+    Message {
+        id: MessageId(id),
+        thread_id: ThreadId(id / 10),
+        history_id: HistoryId(1_000 + id),
+        labels: labels.iter().map(ToString::to_string).collect(),
+        received_at: Timestamp::from_second(1_700_000_000 + 60 * minutes).expect("a time"),
+        size_estimate: 1_000,
+        snippet: format!("snippet {id}"),
+        envelope: Box::new(Envelope {
+            from: Some(Address { name: Some("Bob".into()), email: "bob@example.com".into() }),
+            subject: format!("Subject {id}"),
+            outbound: labels.contains(&"SENT"),
+            ..Envelope::default()
+        }),
+        body: None,
+    }
+}
+
+async fn sdk(endpoint: &str) -> SdkConfig {
+    let credentials = aws_sdk_dynamodb::config::Credentials::new("test", "test", None, None, "test");
+    aws_config::defaults(BehaviorVersion::latest())
+        .region(Region::new("us-east-1"))
+        .endpoint_url(endpoint)
+        .credentials_provider(credentials)
+        .load()
+        .await
+}
+
+async fn store(sdk: &SdkConfig, unique: &str) -> Store {
+    let config = StoreConfig {
+        table: format!("table-{unique}"),
+        bucket: format!("bucket-{unique}"),
+        encryption_secret_id: format!("secret-{unique}"),
+    };
+    create_table(sdk, &config.table).await;
+    let s3 = aws_sdk_s3::config::Builder::from(sdk).force_path_style(true).build();
+    aws_sdk_s3::Client::from_conf(s3).create_bucket().bucket(&config.bucket).send().await.expect("a bucket");
+    let keys = r#"{"current":"k1","k1":"0123456789abcdef0123456789abcdef"}"#;
+    let secrets = aws_sdk_secretsmanager::Client::new(sdk);
+    secrets.create_secret().name(&config.encryption_secret_id).secret_string(keys).send().await.expect("a secret");
+    Store::new(sdk, config)
+}
+
+async fn queue(sdk: &SdkConfig, unique: &str) -> Queue {
+    let client = aws_sdk_sqs::Client::new(sdk);
+    let mut urls = Vec::new();
+    for name in ["sync", "backfill", "dead"] {
+        let created = client.create_queue().queue_name(format!("{name}-{unique}")).send().await.expect("a queue");
+        urls.push(created.queue_url().expect("its address").to_owned());
+    }
+    let [sync_url, backfill_url, dead_letter_url] = urls.try_into().expect("three");
+    Queue::new(sdk, QueueConfig { sync_url, backfill_url, dead_letter_url })
+}
+
+async fn create_table(sdk: &SdkConfig, table: &str) {
+    let key = |name: &str, kind| KeySchemaElement::builder().attribute_name(name).key_type(kind).build().expect("a key");
+    let index = |name: &str, hash: &str, range: &str, projection| {
+        GlobalSecondaryIndex::builder()
+            .index_name(name)
+            .key_schema(key(hash, KeyType::Hash))
+            .key_schema(key(range, KeyType::Range))
+            .projection(Projection::builder().projection_type(projection).build())
+            .build()
+            .expect("an index")
+    };
+    let attribute = |name: &str, kind| {
+        AttributeDefinition::builder().attribute_name(name).attribute_type(kind).build().expect("an attribute")
+    };
+    let mut create = aws_sdk_dynamodb::Client::new(sdk)
+        .create_table()
+        .table_name(table)
+        .billing_mode(BillingMode::PayPerRequest)
+        .key_schema(key("pk", KeyType::Hash))
+        .key_schema(key("sk", KeyType::Range))
+        .attribute_definitions(attribute("due_at", ScalarAttributeType::N))
+        .global_secondary_indexes(index("due", "due_shard", "due_at", ProjectionType::KeysOnly))
+        .global_secondary_indexes(index("mail_by_date", "mail_pk", "mail_sk", ProjectionType::All))
+        .global_secondary_indexes(index("mail_by_thread", "thread_pk", "mail_sk", ProjectionType::All));
+    for name in ["pk", "sk", "due_shard", "mail_pk", "mail_sk", "thread_pk"] {
+        create = create.attribute_definitions(attribute(name, ScalarAttributeType::S));
+    }
+    create.send().await.expect("a table");
+}

@@ -1,0 +1,3 @@
+//! The app against an emulated AWS and a Gmail of the test's.
+
+mod api;

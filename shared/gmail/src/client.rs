@@ -1,0 +1,258 @@
+//! The calls, over one pool of connections that outlives an invocation.
+//!
+//! A call is repeated at most twice, within a second, and only for server errors and broken connections:
+//! nobody pays for a worker that waits. Whatever remains is an error with its disposition, and the queue's.
+
+use std::{future::Future, time::Duration};
+
+use jiff::Timestamp;
+use reqwest::RequestBuilder;
+use secrecy::ExposeSecret as _;
+use sync_core::{
+    HistoryId, MessageId,
+    state::Window,
+    sync::{HistoryPage, ListPage},
+};
+
+pub use crate::transport::Timeouts;
+use crate::{
+    batch::{self, Gotten},
+    endpoint::Endpoint,
+    error::GmailError,
+    oauth::AccessToken,
+    requests::{self, Account, Label, Method, RawMessage, Request, Watch},
+    transport::{self, Answer},
+};
+
+/// The short waits between repetitions of one call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Backoff {
+    /// Mean wait before the first repetition; before the second it is three times as long.
+    pub first: Duration,
+}
+
+/// Repetitions of one call: more would be waiting, and waiting is the queue's.
+const REPETITIONS: u32 = 2;
+
+/// What a client needs to know.
+#[derive(Debug, Clone)]
+pub struct GmailConfig {
+    /// Where the API is, `https://gmail.googleapis.com`.
+    pub api_url: Endpoint,
+    /// Where tokens come from, `https://oauth2.googleapis.com`.
+    pub oauth_url: Endpoint,
+    /// Bounds on waiting.
+    pub timeouts: Timeouts,
+    /// The short repetitions.
+    pub backoff: Backoff,
+    /// Longest answer of a batch, bytes: beyond it the batch is halved. A worker has a few hundred MB.
+    pub batch_bytes_max: u64,
+    /// Longest answer of any other call, bytes: beyond it a message is a debt.
+    pub single_bytes_max: u64,
+}
+
+impl GmailConfig {
+    /// The usual bounds for these two endpoints.
+    pub fn new(api_url: Endpoint, oauth_url: Endpoint) -> Self {
+        Self {
+            api_url,
+            oauth_url,
+            timeouts: Timeouts::default(),
+            backoff: Backoff { first: Duration::from_millis(200) },
+            batch_bytes_max: 96 << 20,
+            single_bytes_max: 64 << 20,
+        }
+    }
+}
+
+/// What came of asking for history. Expiry is an outcome: the engine has a plan for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum History {
+    /// A page.
+    Page(HistoryPage),
+    /// 404: the start is too old.
+    Expired,
+}
+
+/// Gmail, for any mailbox: the token says whose. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct GmailClient {
+    http: reqwest::Client,
+    config: GmailConfig,
+}
+
+impl GmailClient {
+    /// A client with its own pool of connections. Make one at start and keep it.
+    ///
+    /// # Errors
+    /// [`GmailError::Unsendable`] when TLS cannot be set up.
+    pub fn new(config: GmailConfig) -> Result<Self, GmailError> {
+        let http = transport::http_client(config.timeouts, &config.api_url)?;
+        Ok(Self { http, config })
+    }
+
+    pub(crate) fn http(&self) -> &reqwest::Client {
+        &self.http
+    }
+
+    pub(crate) fn config(&self) -> &GmailConfig {
+        &self.config
+    }
+
+    /// Whose mailbox the token opens, and its present.
+    pub async fn profile(&self, token: &AccessToken) -> Result<Account, GmailError> {
+        requests::read_profile(&self.call(&requests::profile(), token).await?.body)
+    }
+
+    /// One page of message ids, SPAM and TRASH included. `now` places a window of days; pass the same on
+    /// every page.
+    pub async fn list_messages(
+        &self,
+        token: &AccessToken,
+        window: Window,
+        label: Option<&str>,
+        page_token: Option<&str>,
+        now: Timestamp,
+    ) -> Result<ListPage, GmailError> {
+        let request = requests::list_messages(window, label, page_token, now);
+        requests::read_message_list(&self.call(&request, token).await?.body, window)
+    }
+
+    /// One page of history after `start`; pass the same `start` on every page.
+    pub async fn list_history(
+        &self,
+        token: &AccessToken,
+        start: HistoryId,
+        page_token: Option<&str>,
+    ) -> Result<History, GmailError> {
+        match self.call(&requests::list_history(start, page_token), token).await {
+            Ok(answer) => Ok(History::Page(requests::read_history(&answer.body)?)),
+            Err(GmailError::NotFound) => Ok(History::Expired),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// All labels of the mailbox.
+    pub async fn list_labels(&self, token: &AccessToken) -> Result<Vec<Label>, GmailError> {
+        requests::read_labels(&self.call(&requests::list_labels(), token).await?.body)
+    }
+
+    /// One message, whole.
+    pub async fn get_raw_single(&self, token: &AccessToken, id: MessageId) -> Result<RawMessage, GmailError> {
+        requests::read_raw(&self.call(&requests::get_raw(id), token).await?.body, id)
+    }
+
+    /// These messages, whole, one result for each id in the order given, batch after batch. A failure of a
+    /// batch as a whole is the failure of each of its messages; a batch that is too long is halved. After a
+    /// failure that is not about one message, a rate limit say, nothing more is asked for.
+    pub async fn get_raw_batch(&self, token: &AccessToken, ids: &[MessageId]) -> Gotten {
+        let mut results = Vec::with_capacity(ids.len());
+        // A stack of batches still to get, the next on top: halving pushes two.
+        let mut waiting: Vec<&[MessageId]> = ids.chunks(batch::PARTS_MAX).rev().collect();
+        let mut stopped: Option<GmailError> = None;
+        while let Some(some) = waiting.pop() {
+            let got = match (&stopped, some) {
+                (Some(error), _) => Err(error.clone()),
+                (None, [id]) => Ok(vec![(*id, self.get_raw_single(token, *id).await)]),
+                (None, _) => self.batch_call(token, some).await,
+            };
+            match got {
+                Ok(answers) => {
+                    let mut errors = answers.iter().filter_map(|(_, answer)| answer.as_ref().err());
+                    stopped = errors.find(|error| !error.is_about_one_message()).cloned();
+                    results.extend(answers);
+                }
+                Err(GmailError::TooLarge { .. }) => {
+                    let (first, second) = some.split_at(some.len() / 2);
+                    waiting.extend([second, first]);
+                }
+                Err(error) => {
+                    results.extend(some.iter().map(|id| (*id, Err(error.clone()))));
+                    stopped = Some(error);
+                }
+            }
+        }
+        results
+    }
+
+    /// Sets a watch on everything. `topic` is `projects/P/topics/T`. Fires one push at once.
+    pub async fn watch(&self, token: &AccessToken, topic: &str) -> Result<Watch, GmailError> {
+        requests::read_watch(&self.call(&requests::watch(topic), token).await?.body)
+    }
+
+    /// Ends the mailbox's watch. Nothing happens when there is none.
+    pub async fn stop(&self, token: &AccessToken) -> Result<(), GmailError> {
+        self.call(&requests::stop(), token).await.map(drop)
+    }
+
+    async fn batch_call(&self, token: &AccessToken, ids: &[MessageId]) -> Result<Gotten, GmailError> {
+        let url = self.config.api_url.join(batch::PATH);
+        let request = || {
+            self.http
+                .post(&url)
+                .header(reqwest::header::CONTENT_TYPE, batch::content_type())
+                .body(batch::body(ids))
+        };
+        let answer = match self.authorized(request, token, self.config.batch_bytes_max).await {
+            // A wrong address of the batch endpoint says nothing of any message.
+            Err(GmailError::NotFound) => {
+                return Err(GmailError::Rejected { status: 404, reason: "batch".to_owned() });
+            }
+            answer => answer?,
+        };
+        let content_type = answer.header("content-type").unwrap_or_default();
+        batch::read(content_type, &answer.body, ids, Timestamp::now())
+    }
+
+    async fn call(&self, request: &Request, token: &AccessToken) -> Result<Answer, GmailError> {
+        let url = self.config.api_url.join(&request.path);
+        let build = || match (request.method, &request.json) {
+            (Method::Get, _) => self.http.get(&url),
+            (Method::Post, Some(json)) => self.http.post(&url).json(json),
+            // Google wants a length on a body that is not there.
+            (Method::Post, None) => self.http.post(&url).header(reqwest::header::CONTENT_LENGTH, 0),
+        };
+        self.authorized(build, token, self.config.single_bytes_max).await
+    }
+
+    async fn authorized(
+        &self,
+        build: impl Fn() -> RequestBuilder,
+        token: &AccessToken,
+        bytes_max: u64,
+    ) -> Result<Answer, GmailError> {
+        self.with_retries(|| async {
+            let request = build().bearer_auth(token.token.expose_secret());
+            let answer = transport::send(request, self.config.timeouts, bytes_max).await?;
+            if answer.is_success() {
+                return Ok(answer);
+            }
+            let retry_after = answer.header("retry-after");
+            Err(GmailError::from_response(answer.status, retry_after, &answer.body, Timestamp::now()))
+        })
+        .await
+    }
+
+    /// Repeats a call that may succeed within a second.
+    pub(crate) async fn with_retries<T, F>(&self, call: impl Fn() -> F) -> Result<T, GmailError>
+    where
+        F: Future<Output = Result<T, GmailError>>,
+    {
+        let mut repetition = 0;
+        loop {
+            match call().await {
+                Err(error) if error.is_worth_repeating() && repetition < REPETITIONS => {
+                    tokio::time::sleep(self.short_wait(repetition)).await;
+                    repetition += 1;
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
+    /// Half to one and a half of the mean: workers that failed together do not come back together.
+    fn short_wait(&self, repetition: u32) -> Duration {
+        let mean = self.config.backoff.first * 3u32.pow(repetition);
+        mean.mul_f64(rand::random_range(0.5..1.5)).min(Duration::from_secs(1))
+    }
+}

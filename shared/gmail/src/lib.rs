@@ -1,0 +1,27 @@
+//! Everything that is Gmail's and nothing that is ours: wire types, requests, answers, errors, OAuth, mail.
+//!
+//! Parsing is pure (`wire`, `requests`, `error`, `mime`, `push`): bytes in, core types out, the time an
+//! argument. [`GmailClient`] adds the socket. What Gmail sends is hostile: mail is written by strangers, so
+//! sizes, depths and counts are bounded, and no bytes may panic or recurse.
+//!
+//! Deliberately absent: storing, deciding what to fetch, quota accounting, and any retry longer than a
+//! second: a worker that would wait ends instead, and the queue comes back.
+
+pub mod batch;
+pub mod client;
+pub mod endpoint;
+pub mod error;
+mod lines;
+pub mod mime;
+pub mod oauth;
+pub mod push;
+pub mod requests;
+mod transport;
+pub mod wire;
+
+pub use client::{Backoff, GmailClient, GmailConfig, History};
+pub use endpoint::{Endpoint, EndpointError};
+pub use error::GmailError;
+pub use oauth::{AccessToken, ClientCredentials, RefreshToken};
+pub use push::{PushNotification, PushRejected, PushVerifier};
+pub use requests::{Account, Label, RawMessage, Watch};

@@ -1,0 +1,461 @@
+//! What is asked of Gmail and what its answers mean: pure, so that every odd answer has a test without a
+//! socket. Paths and parameters: <https://developers.google.com/workspace/gmail/api/reference/rest>.
+//!
+//! Deliberately absent: history filtered by a label (mail that a filter archives would be missed).
+
+use base64::{
+    Engine as _, alphabet,
+    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
+};
+use jiff::{SignedDuration, Timestamp};
+use sync_core::{
+    EmailAddress, HistoryId, MessageId, ThreadId,
+    message::Labels,
+    state::Window,
+    sync::{HistoryPage, HistoryRecord, ListPage, Profile, RecordChange},
+};
+use url::form_urlencoded;
+
+use crate::{error::GmailError, wire};
+
+/// Gmail's largest page, for lists and history.
+pub const PAGE_MAX: u32 = 500;
+
+/// Latest time kept: rows sort by thirteen digits of milliseconds.
+const RECEIVED_MS_MAX: i64 = 9_999_999_999_999;
+
+/// Base64 as found in the wild: with padding or without, stray bits in the last letter.
+const LENIENT: GeneralPurposeConfig = GeneralPurposeConfig::new()
+    .with_decode_padding_mode(DecodePaddingMode::Indifferent)
+    .with_decode_allow_trailing_bits(true);
+pub(crate) const BASE64_URL: GeneralPurpose = GeneralPurpose::new(&alphabet::URL_SAFE, LENIENT);
+pub(crate) const BASE64: GeneralPurpose = GeneralPurpose::new(&alphabet::STANDARD, LENIENT);
+
+/// One request, without host and token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    /// The method.
+    pub method: Method,
+    /// Path and query, beginning with a slash.
+    pub path: String,
+    /// A JSON body, for `watch`.
+    pub json: Option<serde_json::Value>,
+}
+
+/// The two methods that are used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Method {
+    /// Reads.
+    Get,
+    /// Everything else.
+    Post,
+}
+
+/// Whose mailbox a token opens, and its present.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Account {
+    /// The address, as Gmail says it, never as a caller says it.
+    pub address: EmailAddress,
+    /// What the engine wants of it.
+    pub profile: Profile,
+}
+
+/// One label of a mailbox.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Label {
+    /// What messages carry and `ListMessages` takes.
+    pub id: String,
+    /// What people see.
+    pub name: String,
+}
+
+/// A watch that was set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Watch {
+    /// The mailbox's present.
+    pub history_id: HistoryId,
+    /// When it lapses, silently.
+    pub expires_at: Timestamp,
+}
+
+/// A message as Gmail gave it, the mail itself not yet looked into.
+#[derive(Clone, PartialEq, Eq)]
+pub struct RawMessage {
+    /// Gmail's id.
+    pub id: MessageId,
+    /// Gmail's thread.
+    pub thread_id: ThreadId,
+    /// Its last change; not a cursor.
+    pub history_id: HistoryId,
+    /// Its labels.
+    pub labels: Labels,
+    /// `internalDate`, not before 1970.
+    pub received_at: Timestamp,
+    /// Bytes, roughly.
+    pub size_estimate: u64,
+    /// HTML entities decoded.
+    pub snippet: String,
+    /// The whole RFC 5322 message.
+    pub raw: Vec<u8>,
+}
+
+impl std::fmt::Debug for RawMessage {
+    // The snippet and the mail are somebody's: they do not belong in a log.
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("RawMessage")
+            .field("id", &self.id)
+            .field("history_id", &self.history_id)
+            .field("bytes", &self.raw.len())
+            .finish_non_exhaustive()
+    }
+}
+
+fn get(path: &str, query: &[(&str, &str)]) -> Request {
+    let mut encoder = form_urlencoded::Serializer::new(String::new());
+    encoder.extend_pairs(query);
+    Request {
+        method: Method::Get,
+        path: format!("/gmail/v1/users/me/{path}?{}", encoder.finish()),
+        json: None,
+    }
+}
+
+/// `users.getProfile`.
+pub fn profile() -> Request {
+    get("profile", &[("fields", "emailAddress,messagesTotal,historyId")])
+}
+
+/// `users.messages.list`, SPAM and TRASH included. `now` places a window of days: `after:` with a date would
+/// mean midnight in California, so it is given in seconds.
+pub fn list_messages(
+    window: Window,
+    label: Option<&str>,
+    page_token: Option<&str>,
+    now: Timestamp,
+) -> Request {
+    let max_results = match window {
+        Window::Newest(newest) => newest.clamp(1, PAGE_MAX),
+        Window::Days(_) | Window::All => PAGE_MAX,
+    }
+    .to_string();
+    let after = match window {
+        Window::Days(days) => {
+            let since = now.as_second().saturating_sub(i64::from(days) * 86_400).max(0);
+            Some(format!("after:{since}"))
+        }
+        Window::Newest(_) | Window::All => None,
+    };
+    let mut query = vec![
+        ("includeSpamTrash", "true"),
+        ("maxResults", max_results.as_str()),
+        ("fields", "messages(id),nextPageToken"),
+    ];
+    query.extend(after.as_deref().map(|after| ("q", after)));
+    query.extend(label.map(|label| ("labelIds", label)));
+    query.extend(page_token.map(|token| ("pageToken", token)));
+    get("messages", &query)
+}
+
+/// `users.history.list`, all types, no label filter.
+pub fn list_history(start: HistoryId, page_token: Option<&str>) -> Request {
+    let (start, max_results) = (start.to_string(), PAGE_MAX.to_string());
+    let mut query = vec![
+        ("startHistoryId", start.as_str()),
+        ("maxResults", max_results.as_str()),
+        (
+            "fields",
+            "history(id,messagesAdded(message(id)),messagesDeleted(message(id)),\
+             labelsAdded(message(id),labelIds),labelsRemoved(message(id),labelIds)),historyId,nextPageToken",
+        ),
+    ];
+    query.extend(page_token.map(|token| ("pageToken", token)));
+    get("history", &query)
+}
+
+/// `users.labels.list`.
+pub fn list_labels() -> Request {
+    get("labels", &[("fields", "labels(id,name)")])
+}
+
+/// `users.messages.get` in format `raw`.
+pub fn get_raw(id: MessageId) -> Request {
+    get(
+        &format!("messages/{id}"),
+        &[
+            ("format", "raw"),
+            ("fields", "id,threadId,labelIds,snippet,historyId,internalDate,sizeEstimate,raw"),
+        ],
+    )
+}
+
+/// `users.watch` on everything, never on a label. `topic` is `projects/P/topics/T`.
+pub fn watch(topic: &str) -> Request {
+    Request {
+        method: Method::Post,
+        path: "/gmail/v1/users/me/watch".to_owned(),
+        json: Some(serde_json::json!({ "topicName": topic })),
+    }
+}
+
+/// `users.stop`.
+pub fn stop() -> Request {
+    Request { method: Method::Post, path: "/gmail/v1/users/me/stop".to_owned(), json: None }
+}
+
+fn read<'a, T: serde::Deserialize<'a>>(body: &'a [u8], what: &'static str) -> Result<T, GmailError> {
+    // The parser's own words may quote the answer, so only what was expected is kept.
+    serde_json::from_slice(body).map_err(|_| GmailError::Unreadable { what })
+}
+
+/// The answer of [`profile`].
+pub fn read_profile(body: &[u8]) -> Result<Account, GmailError> {
+    let wire: wire::Profile = read(body, "a profile")?;
+    let address =
+        wire.email_address.parse().map_err(|_| GmailError::Unreadable { what: "the profile's address" })?;
+    let profile = Profile { history_id: HistoryId(wire.history_id), messages_total: wire.messages_total };
+    Ok(Account { address, profile })
+}
+
+/// The answer of [`list_messages`]. The window matters: the newest so many are one page, whatever its token.
+pub fn read_message_list(body: &[u8], window: Window) -> Result<ListPage, GmailError> {
+    let wire: wire::MessageList = read(body, "a list of messages")?;
+    let ids = wire.messages.iter().map(|message| message_id(&message.id)).collect::<Result<Vec<_>, _>>()?;
+    let next_page_token = match window {
+        Window::Newest(_) => None,
+        Window::Days(_) | Window::All => wire.next_page_token.filter(|token| !token.is_empty()),
+    };
+    Ok(ListPage { ids, next_page_token })
+}
+
+/// The answer of [`list_history`].
+pub fn read_history(body: &[u8]) -> Result<HistoryPage, GmailError> {
+    let wire: wire::HistoryList = read(body, "a page of history")?;
+    let records = wire.history.into_iter().map(record).collect::<Result<Vec<_>, _>>()?;
+    Ok(HistoryPage {
+        records,
+        history_id: HistoryId(wire.history_id),
+        next_page_token: wire.next_page_token.filter(|token| !token.is_empty()),
+    })
+}
+
+/// One record. JSON gives its arrays no order among themselves; a deletion is final, so it comes last.
+fn record(entry: wire::HistoryEntry) -> Result<HistoryRecord, GmailError> {
+    let mut changes = Vec::new();
+    for added in entry.messages_added {
+        changes.push((message_id(&added.message.id)?, RecordChange::Added));
+    }
+    for added in entry.labels_added {
+        changes.push((message_id(&added.message.id)?, RecordChange::LabelsAdded(added.label_ids)));
+    }
+    for removed in entry.labels_removed {
+        changes.push((message_id(&removed.message.id)?, RecordChange::LabelsRemoved(removed.label_ids)));
+    }
+    for deleted in entry.messages_deleted {
+        changes.push((message_id(&deleted.message.id)?, RecordChange::Deleted));
+    }
+    Ok(HistoryRecord { id: HistoryId(entry.id), changes })
+}
+
+/// The answer of [`list_labels`].
+pub fn read_labels(body: &[u8]) -> Result<Vec<Label>, GmailError> {
+    let wire: wire::LabelList = read(body, "a list of labels")?;
+    Ok(wire.labels.into_iter().map(|label| Label { id: label.id, name: label.name }).collect())
+}
+
+/// The answer of [`get_raw`] for that id.
+pub fn read_raw(body: &[u8], asked: MessageId) -> Result<RawMessage, GmailError> {
+    let wire: wire::Message<'_> = read(body, "a message")?;
+    let id = message_id(&wire.id)?;
+    // Stored under another's id, a mail would overwrite that other one.
+    if id != asked {
+        return Err(GmailError::Unreadable { what: "the message that was asked for" });
+    }
+    let thread_id =
+        wire.thread_id.parse::<ThreadId>().map_err(|_| GmailError::Unreadable { what: "a thread id" })?;
+    let encoded = wire.raw.ok_or(GmailError::Unreadable { what: "a message's raw mail" })?;
+    let raw = BASE64_URL
+        .decode(encoded.0.as_bytes())
+        .or_else(|_| BASE64.decode(encoded.0.as_bytes()))
+        .map_err(|_| GmailError::Unreadable { what: "a message's base64url" })?;
+    let received_at = Timestamp::from_millisecond(wire.internal_date.clamp(0, RECEIVED_MS_MAX))
+        .unwrap_or(Timestamp::UNIX_EPOCH);
+    Ok(RawMessage {
+        id,
+        thread_id,
+        history_id: HistoryId(wire.history_id),
+        labels: wire.label_ids.into_iter().collect(),
+        received_at,
+        size_estimate: wire.size_estimate,
+        snippet: decode_entities(&wire.snippet),
+        raw,
+    })
+}
+
+/// The answer of [`watch`].
+pub fn read_watch(body: &[u8]) -> Result<Watch, GmailError> {
+    let wire: wire::Watch = read(body, "a watch")?;
+    let expires_at = Timestamp::from_millisecond(wire.expiration)
+        .map_err(|_| GmailError::Unreadable { what: "a watch's expiration" })?;
+    Ok(Watch { history_id: HistoryId(wire.history_id), expires_at })
+}
+
+/// When a watch should be set again: when a day or less of its week is left.
+pub fn watch_due(expires_at: Option<Timestamp>, now: Timestamp) -> bool {
+    expires_at.is_none_or(|expires_at| expires_at.duration_since(now) <= SignedDuration::from_hours(24))
+}
+
+fn message_id(text: &str) -> Result<MessageId, GmailError> {
+    text.parse().map_err(|_| GmailError::Unreadable { what: "a message id" })
+}
+
+/// The entities that Gmail writes into snippets; anything else stays as it is.
+fn decode_entities(text: &str) -> String {
+    /// Longest entity looked at, `&#1114111;` and a little more.
+    const ENTITY_BYTES_MAX: usize = 12;
+    let mut decoded = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find('&') {
+        let (before, from) = rest.split_at(at);
+        decoded.push_str(before);
+        let entity = from.bytes().take(ENTITY_BYTES_MAX).position(|byte| byte == b';').and_then(|end| {
+            let name = from.get(1..end)?;
+            Some((entity(name)?, end + 1))
+        });
+        let (character, length) = entity.unwrap_or(('&', 1));
+        decoded.push(character);
+        rest = from.get(length..).unwrap_or_default();
+    }
+    decoded.push_str(rest);
+    decoded
+}
+
+fn entity(name: &str) -> Option<char> {
+    match name {
+        "amp" => Some('&'),
+        "lt" => Some('<'),
+        "gt" => Some('>'),
+        "quot" => Some('"'),
+        "apos" => Some('\''),
+        "nbsp" => Some('\u{a0}'),
+        _ => {
+            let number = name.strip_prefix('#')?;
+            let code = match number.strip_prefix(['x', 'X']) {
+                Some(hex) => u32::from_str_radix(hex, 16).ok()?,
+                None => number.parse().ok()?,
+            };
+            char::from_u32(code)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn windows_become_queries() {
+        let now: Timestamp = "2026-08-27T10:00:00Z".parse().expect("a time");
+        let path = |window, label, token| list_messages(window, label, token, now).path;
+        let newest = path(Window::Newest(50), None, None);
+        assert!(newest.contains("maxResults=50") && newest.contains("includeSpamTrash=true"), "{newest}");
+        assert!(!newest.contains("&q="), "{newest}");
+        let days = path(Window::Days(30), None, Some("a b&c"));
+        assert!(days.contains("q=after%3A1785232800"), "{days}");
+        assert!(days.contains("pageToken=a+b%26c") && days.contains("maxResults=500"), "{days}");
+        assert!(path(Window::All, Some("Label_1"), None).contains("labelIds=Label_1"));
+        assert!(path(Window::Newest(9_999), None, None).contains("maxResults=500"));
+        assert!(path(Window::Days(u32::MAX), None, None).contains("q=after%3A0"));
+    }
+
+    #[test]
+    fn the_newest_so_many_are_one_page() {
+        let body = br#"{"messages":[{"id":"1f","threadId":"1"}],"nextPageToken":"x"}"#;
+        let page = read_message_list(body, Window::Newest(1)).expect("a page");
+        assert_eq!(page, ListPage { ids: vec![MessageId(0x1f)], next_page_token: None });
+        assert_eq!(
+            read_message_list(body, Window::All).expect("a page").next_page_token.as_deref(),
+            Some("x")
+        );
+        let nothing = read_message_list(br#"{"resultSizeEstimate":0}"#, Window::All).expect("a page");
+        assert!(nothing.ids.is_empty() && nothing.next_page_token.is_none());
+    }
+
+    #[test]
+    fn a_history_page_keeps_records_in_order_and_puts_deletions_last() {
+        let body = br#"{"history":[
+            {"id":"999","messages":[{"id":"77"}],"messagesAdded":[{"message":{"id":"a","threadId":"a","labelIds":["INBOX"]}}]},
+            {"id":1000,"messagesDeleted":[{"message":{"id":"b"}}],
+             "labelsAdded":[{"message":{"id":"b"},"labelIds":["TRASH"]}],"labelsRemoved":[{"message":{"id":"c"},"labelIds":["UNREAD","INBOX"]}]},
+            {"id":"1001","messages":[{"id":"d"}]}],
+            "historyId":"18446744073709551615","nextPageToken":"n"}"#;
+        let page = read_history(body).expect("a page");
+        assert_eq!(page.history_id, HistoryId(u64::MAX));
+        assert_eq!(page.next_page_token.as_deref(), Some("n"));
+        let changes = |index: usize| page.records[index].changes.clone();
+        assert_eq!(changes(0), [(MessageId(0xa), RecordChange::Added)]);
+        assert_eq!(
+            changes(1),
+            [
+                (MessageId(0xb), RecordChange::LabelsAdded(vec!["TRASH".into()])),
+                (MessageId(0xc), RecordChange::LabelsRemoved(vec!["UNREAD".into(), "INBOX".into()])),
+                (MessageId(0xb), RecordChange::Deleted),
+            ]
+        );
+        assert_eq!(changes(2), []);
+    }
+
+    #[test]
+    fn a_page_without_history_is_a_page() {
+        let page = read_history(br#"{"historyId":"5","nextPageToken":"more"}"#).expect("a page");
+        assert!(page.records.is_empty() && page.next_page_token.is_some());
+    }
+
+    #[test]
+    fn a_raw_message_is_read_in_every_form_gmail_uses() {
+        for raw in ["_-8", "_-8=", "/+8="] {
+            let body = format!(
+                r#"{{"id":"1f","threadId":"1e","historyId":"7","internalDate":"1700000000123","snippet":"a &amp;lt; b &#39;c&#39; &unknown; &","raw":"{raw}"}}"#
+            );
+            let message = read_raw(body.as_bytes(), MessageId(0x1f)).expect(raw);
+            assert_eq!(message.raw, [0xff, 0xef], "{raw}");
+            assert_eq!(message.snippet, "a &lt; b 'c' &unknown; &");
+            assert_eq!(message.received_at.as_millisecond(), 1_700_000_000_123);
+            assert!(message.labels.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_message_that_is_not_the_one_asked_for_is_refused() {
+        let body = br#"{"id":"1f","threadId":"1e","historyId":"7","raw":""}"#;
+        assert!(read_raw(body, MessageId(0x20)).is_err());
+        assert!(read_raw(br#"{"id":"1f","threadId":"1e","historyId":"7"}"#, MessageId(0x1f)).is_err());
+    }
+
+    #[test]
+    fn dates_that_rows_cannot_sort_are_clamped() {
+        for (date, expected) in [("-5", 0), ("99999999999999999", RECEIVED_MS_MAX)] {
+            let body =
+                format!(r#"{{"id":"1","threadId":"1","historyId":1,"internalDate":"{date}","raw":""}}"#);
+            let message = read_raw(body.as_bytes(), MessageId(1)).expect("a message");
+            assert_eq!(message.received_at.as_millisecond(), expected);
+        }
+    }
+
+    #[test]
+    fn a_watch_expires_as_a_string_or_a_number() {
+        for expiration in ["\"1700000000000\"", "1700000000000"] {
+            let body = format!(r#"{{"historyId":"9","expiration":{expiration}}}"#);
+            let watch = read_watch(body.as_bytes()).expect("a watch");
+            assert_eq!((watch.history_id, watch.expires_at.as_second()), (HistoryId(9), 1_700_000_000));
+        }
+    }
+
+    #[test]
+    fn a_watch_is_due_a_day_before_it_lapses() {
+        let now = Timestamp::UNIX_EPOCH;
+        assert!(watch_due(None, now));
+        assert!(watch_due(Some(now + SignedDuration::from_hours(24)), now));
+        assert!(!watch_due(Some(now + SignedDuration::from_hours(25)), now));
+    }
+}

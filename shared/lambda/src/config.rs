@@ -1,0 +1,221 @@
+//! Settings, parsed once at start. A wrong one ends the start with its name.
+
+use std::{fmt::Display, str::FromStr};
+
+use jiff::SignedDuration;
+use secrecy::SecretString;
+use sync_core::{quota::Regime, sync::Settings};
+use sync_gmail::Endpoint;
+
+/// Why a start ended: `FETCH_WINDOW: must be 1 to 25, is "200"`.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{name}: {problem}")]
+pub struct ConfigError {
+    name: &'static str,
+    problem: String,
+}
+
+/// Everything the functions may be configured with; see `docs/CONFIGURATION.md`.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The DynamoDB table.
+    pub table: String,
+    /// The bucket of bodies and lists.
+    pub bucket: String,
+    /// The queue of deltas.
+    pub sync_queue_url: String,
+    /// The queue of slices.
+    pub backfill_queue_url: String,
+    /// Where unreadable jobs go.
+    pub dead_letter_queue_url: String,
+    /// The secret that holds the encryption keys.
+    pub encryption_secret_id: String,
+    /// The secret that holds the OAuth client.
+    pub oauth_secret_id: String,
+    /// Gmail.
+    pub gmail_api_url: Endpoint,
+    /// Google's token endpoint.
+    pub google_oauth_url: Endpoint,
+    /// Google's signing keys.
+    pub google_certs_url: Endpoint,
+    /// `projects/P/topics/T`, when a project is configured.
+    pub topic: Option<String>,
+    /// What a push's token must say; without it every push is refused.
+    pub push: Option<PushConfig>,
+    /// The second, optional check of a push.
+    pub verification_token: Option<SecretString>,
+    /// Where people reach the system; else the request's own origin.
+    pub app_base_url: Option<String>,
+    /// How long before the Lambda deadline a worker begins nothing new.
+    pub checkpoint: SignedDuration,
+    /// Messages in one batch call.
+    pub fetch_window: usize,
+    /// Gmail's price list.
+    pub regime: Regime,
+    /// The engine's bounds and intervals.
+    pub engine: Settings,
+}
+
+/// What a push's token must say.
+#[derive(Debug, Clone)]
+pub struct PushConfig {
+    /// `aud`.
+    pub audience: String,
+    /// `email`.
+    pub service_account: String,
+}
+
+impl Config {
+    /// From the process's environment.
+    pub fn from_env() -> Result<Self, ConfigError> {
+        Self::from_lookup(|name| std::env::var(name).ok())
+    }
+
+    /// From any lookup, so that tests set no environment. An empty value counts as none: that is how a
+    /// template leaves a parameter out.
+    pub fn from_lookup(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+        let reader = Reader { lookup: Box::new(lookup) };
+        let timeout: i64 = reader.number("WORKER_TIMEOUT_SECONDS", 300, 30..=900)?;
+        let checkpoint: i64 = reader.number("CHECKPOINT_SECONDS", 20, 1..=300)?;
+        if checkpoint * 2 > timeout {
+            return Err(error("CHECKPOINT_SECONDS", "must be at most half of WORKER_TIMEOUT_SECONDS"));
+        }
+        let minutes = |name, default| reader.number::<i64>(name, default, 1..=1_440).map(SignedDuration::from_mins);
+        Ok(Self {
+            table: reader.required("TABLE_NAME")?,
+            bucket: reader.required("BUCKET_NAME")?,
+            sync_queue_url: reader.required("SYNC_QUEUE_URL")?,
+            backfill_queue_url: reader.required("BACKFILL_QUEUE_URL")?,
+            dead_letter_queue_url: reader.required("DEAD_LETTER_QUEUE_URL")?,
+            encryption_secret_id: reader.required("ENCRYPTION_SECRET_ID")?,
+            oauth_secret_id: reader.required("OAUTH_SECRET_ID")?,
+            gmail_api_url: reader.endpoint("GMAIL_API_URL", "https://gmail.googleapis.com")?,
+            google_oauth_url: reader.endpoint("GOOGLE_OAUTH_URL", "https://oauth2.googleapis.com")?,
+            google_certs_url: reader.endpoint("GOOGLE_CERTS_URL", "https://www.googleapis.com/oauth2/v3/certs")?,
+            topic: reader.topic(),
+            push: reader.push()?,
+            verification_token: reader.optional("PUBSUB_VERIFICATION_TOKEN").map(SecretString::from),
+            app_base_url: reader.optional("APP_BASE_URL"),
+            checkpoint: SignedDuration::from_secs(checkpoint),
+            fetch_window: reader.number("FETCH_WINDOW", 25, 1..=25)?,
+            regime: reader.regime()?,
+            engine: Settings {
+                // A living worker must never lose its lease: its time-out, and a margin for clocks.
+                lease: SignedDuration::from_secs(timeout + 30),
+                interval: minutes("SYNC_INTERVAL_MINUTES", 60)?,
+                interval_without_watch: minutes("SYNC_INTERVAL_WITHOUT_WATCH_MINUTES", 5)?,
+                visibility_grace: SignedDuration::from_secs(reader.number("VISIBILITY_GRACE_SECONDS", 600, 1..=86_400)?),
+                initial_newest: reader.number("INITIAL_NEWEST", 50, 0..=500)?,
+                initial_days: reader.number("INITIAL_DAYS", 30, 0..=3_650)?,
+                ..Settings::default()
+            },
+        })
+    }
+}
+
+struct Reader<'a> {
+    lookup: Box<dyn Fn(&str) -> Option<String> + 'a>,
+}
+
+fn error(name: &'static str, problem: impl Into<String>) -> ConfigError {
+    ConfigError { name, problem: problem.into() }
+}
+
+impl Reader<'_> {
+    fn optional(&self, name: &str) -> Option<String> {
+        (self.lookup)(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
+    }
+
+    fn required(&self, name: &'static str) -> Result<String, ConfigError> {
+        self.optional(name).ok_or_else(|| error(name, "is required"))
+    }
+
+    fn number<T>(&self, name: &'static str, default: T, bounds: std::ops::RangeInclusive<T>) -> Result<T, ConfigError>
+    where
+        T: FromStr + PartialOrd + Display + Copy,
+    {
+        let Some(text) = self.optional(name) else { return Ok(default) };
+        let fits = |value: &T| bounds.contains(value);
+        text.parse().ok().filter(fits).ok_or_else(|| {
+            error(name, format!("must be {} to {}, is {text:?}", bounds.start(), bounds.end()))
+        })
+    }
+
+    fn endpoint(&self, name: &'static str, default: &str) -> Result<Endpoint, ConfigError> {
+        let text = self.optional(name).unwrap_or_else(|| default.to_owned());
+        Endpoint::parse(&text).map_err(|problem| error(name, problem.to_string()))
+    }
+
+    fn topic(&self) -> Option<String> {
+        let project = self.optional("GOOGLE_CLOUD_PROJECT_ID")?;
+        let topic = self.optional("PUBSUB_TOPIC").unwrap_or_else(|| "gmail-notifications".to_owned());
+        Some(format!("projects/{project}/topics/{topic}"))
+    }
+
+    fn push(&self) -> Result<Option<PushConfig>, ConfigError> {
+        match (self.optional("PUSH_AUDIENCE"), self.optional("PUSH_SERVICE_ACCOUNT")) {
+            (Some(audience), Some(service_account)) => Ok(Some(PushConfig { audience, service_account })),
+            (None, None) => Ok(None),
+            // Half a check would be no check.
+            (Some(_), None) => Err(error("PUSH_SERVICE_ACCOUNT", "is required beside PUSH_AUDIENCE")),
+            (None, Some(_)) => Err(error("PUSH_AUDIENCE", "is required beside PUSH_SERVICE_ACCOUNT")),
+        }
+    }
+
+    fn regime(&self) -> Result<Regime, ConfigError> {
+        match self.optional("QUOTA_REGIME").as_deref() {
+            None | Some("current") => Ok(Regime::Current),
+            Some("legacy") => Ok(Regime::Legacy),
+            Some(other) => Err(error("QUOTA_REGIME", format!("must be current or legacy, is {other:?}"))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn complete(name: &str) -> Option<String> {
+        let required = [
+            "TABLE_NAME",
+            "BUCKET_NAME",
+            "SYNC_QUEUE_URL",
+            "BACKFILL_QUEUE_URL",
+            "DEAD_LETTER_QUEUE_URL",
+            "ENCRYPTION_SECRET_ID",
+            "OAUTH_SECRET_ID",
+        ];
+        required.contains(&name).then(|| format!("the-{name}"))
+    }
+
+    fn with(name: &'static str, value: &'static str) -> Result<Config, ConfigError> {
+        Config::from_lookup(move |asked| if asked == name { Some(value.to_owned()) } else { complete(asked) })
+    }
+
+    #[test]
+    fn the_defaults_are_the_documented_ones() {
+        let config = Config::from_lookup(complete).expect("complete");
+        assert_eq!(config.engine.lease.as_secs(), 330);
+        assert_eq!(config.engine.interval.as_mins(), 60);
+        assert_eq!(config.engine.visibility_grace.as_secs(), 600);
+        assert_eq!((config.engine.initial_newest, config.engine.initial_days, config.fetch_window), (50, 30, 25));
+        assert!(config.push.is_none() && config.topic.is_none());
+    }
+
+    #[test]
+    fn a_wrong_value_is_named_with_its_bounds() {
+        let complain = |name, value| with(name, value).expect_err("wrong").to_string();
+        assert_eq!(complain("FETCH_WINDOW", "200"), r#"FETCH_WINDOW: must be 1 to 25, is "200""#);
+        assert_eq!(complain("INITIAL_NEWEST", "many"), r#"INITIAL_NEWEST: must be 0 to 500, is "many""#);
+        assert_eq!(complain("TABLE_NAME", " "), "TABLE_NAME: is required");
+        assert_eq!(complain("PUSH_AUDIENCE", "us"), "PUSH_SERVICE_ACCOUNT: is required beside PUSH_AUDIENCE");
+        assert!(complain("CHECKPOINT_SECONDS", "299").starts_with("CHECKPOINT_SECONDS: must be at most half"));
+        assert!(complain("QUOTA_REGIME", "free").starts_with("QUOTA_REGIME: must be current or legacy"));
+    }
+
+    #[test]
+    fn endpoints_are_googles_or_this_machines() {
+        assert!(with("GMAIL_API_URL", "http://127.0.0.1:4100").is_ok());
+        assert!(with("GMAIL_API_URL", "https://gmail.example.com").expect_err("foreign").to_string().starts_with("GMAIL_API_URL"));
+    }
+}

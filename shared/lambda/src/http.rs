@@ -1,0 +1,57 @@
+//! The webhook's edge: an HTTP request becomes a push, what came of it a response.
+
+use jiff::Timestamp;
+use lambda_http::{Body, Request, RequestExt as _, Response};
+use sync_app::receive_push::{Push, PushReceiver, Received, receive_push};
+
+/// Answers one push. The body says what was wrong, for whoever sets the subscription up.
+pub async fn answer_push(receiver: &PushReceiver, request: Request) -> Result<Response<Body>, lambda_http::Error> {
+    let trace = trace_of(&request);
+    let parameters = request.query_string_parameters();
+    let bearer = request.headers().get("authorization").and_then(|value| value.to_str().ok()).and_then(bearer_of);
+    let body: &[u8] = request.body().as_ref();
+    let push = Push { bearer, url_token: parameters.first("token"), body, trace: &trace };
+    let received = receive_push(receiver, push, Timestamp::now()).await;
+    respond(&received, &trace)
+}
+
+fn respond(received: &Received, trace: &str) -> Result<Response<Body>, lambda_http::Error> {
+    let response = Response::builder().status(received.status()).header("x-correlation-id", trace);
+    let (title, detail) = match received {
+        Received::Queued(_) => return Ok(response.body(Body::Empty)?),
+        Received::Forged(why) => ("the push was not accepted", (*why).to_owned()),
+        Received::Malformed(what) => ("the push is malformed", what.clone()),
+        Received::Unavailable(_) => ("try again", "the push could not be taken now".to_owned()),
+    };
+    let problem = serde_json::json!({"type": "about:blank", "title": title, "status": received.status(), "detail": detail});
+    Ok(response.header("content-type", "application/problem+json").body(Body::Text(problem.to_string()))?)
+}
+
+/// The bearer token; the scheme's name has no case.
+fn bearer_of(header: &str) -> Option<&str> {
+    let (scheme, token) = header.trim().split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+/// The gateway's request id: the correlation id from here to the worker's log.
+fn trace_of(request: &Request) -> String {
+    let context = request.request_context_ref();
+    let id = context.and_then(|context| match context {
+        lambda_http::request::RequestContext::ApiGatewayV2(context) => context.request_id.clone(),
+        _ => None,
+    });
+    id.unwrap_or_else(|| uuid::Uuid::now_v7().simple().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_bearer_token_is_found_whatever_the_case_of_the_scheme() {
+        assert_eq!(bearer_of("Bearer abc"), Some("abc"));
+        assert_eq!(bearer_of("bearer  abc "), Some("abc"));
+        assert_eq!(bearer_of("Basic abc"), None);
+        assert_eq!(bearer_of("abc"), None);
+    }
+}

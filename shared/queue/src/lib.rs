@@ -1,0 +1,13 @@
+//! Jobs over SQS: hints with a version, never data.
+//!
+//! A message says "look at this mailbox"; it may be lost, late or doubled. Unknown versions and nonsense
+//! are told apart, so that a deployment that runs behind its queue parks messages instead of losing
+//! them. Deliberately absent: receiving (Lambda does it) and any decision.
+
+mod error;
+mod message;
+mod queue;
+
+pub use error::QueueError;
+pub use message::{JobMessage, MessageError};
+pub use queue::{DELAY_MAX, Depth, Queue, QueueConfig, QueueHealth};

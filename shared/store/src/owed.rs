@@ -1,0 +1,103 @@
+//! What the replica owes: one item a message, written by commits only.
+
+use std::collections::BTreeSet;
+
+use sync_core::{MailboxId, MessageId, Timestamp, owed::Owed};
+
+use crate::{
+    Page, Store, StoreError,
+    item::{Change, Fields, Item, SCHEMA_VERSION, nested, number, text, time},
+    keys, paging,
+};
+
+type Result<T> = std::result::Result<T, StoreError>;
+
+/// Most items of one page.
+const PAGE_MAX: u32 = 500;
+/// Highest sort key of an owed item.
+const LAST: &str = "OWED#~";
+
+impl Store {
+    /// What is due at `now`, at most `limit`: of the newest messages, ordered by the time they are due.
+    ///
+    /// Reads the mailbox's owed items until it has enough; those not due are read and left.
+    pub async fn read_owed_due(&self, mailbox: &MailboxId, now: Timestamp, limit: u32) -> Result<Vec<Owed>> {
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        let mut found: Vec<Owed> = Vec::new();
+        let mut start = None;
+        loop {
+            let answer = self
+                .query_range(keys::partition(mailbox), keys::OWED.to_owned(), LAST.to_owned())
+                // Ids grow with time: new mail never waits behind old.
+                .scan_index_forward(false)
+                .filter_expression("due_at <= :now")
+                .expression_attribute_values(":now", time(now))
+                .set_exclusive_start_key(start)
+                .send()
+                .await
+                .map_err(|error| StoreError::from_sdk("read owed", &error))?;
+            for item in answer.items.unwrap_or_default() {
+                found.push(owed_from(&item)?);
+            }
+            start = answer.last_evaluated_key;
+            if start.is_none() || found.len() >= limit {
+                break;
+            }
+        }
+        found.truncate(limit);
+        found.sort_by_key(|owed| owed.due_at);
+        Ok(found)
+    }
+
+    /// The owed items of these messages, read consistently; the others are absent.
+    pub async fn read_owed_of(&self, mailbox: &MailboxId, ids: &[MessageId]) -> Result<Vec<Owed>> {
+        let unique: BTreeSet<MessageId> = ids.iter().copied().collect();
+        let keys = unique.into_iter().map(|id| keys::owed(mailbox, id)).collect();
+        self.batch_get("read owed", keys, None).await?.iter().map(owed_from).collect()
+    }
+
+    /// All that a mailbox owes, newest message first, at most `limit` (up to 500) a page.
+    pub async fn list_owed(
+        &self,
+        mailbox: &MailboxId,
+        limit: u32,
+        cursor: Option<&str>,
+    ) -> Result<Page<Owed>> {
+        let list = format!("owed by {mailbox}");
+        let start = paging::decode_optional(&list, cursor)?.map(|sk| position(mailbox, &sk));
+        let answer = self
+            .query_range(keys::partition(mailbox), keys::OWED.to_owned(), LAST.to_owned())
+            .scan_index_forward(false)
+            .limit(i32::try_from(limit.clamp(1, PAGE_MAX)).unwrap_or(1))
+            .set_exclusive_start_key(start)
+            .send()
+            .await
+            .map_err(|error| StoreError::from_sdk("list owed", &error))?;
+        let next = next_cursor(&list, answer.last_evaluated_key.as_ref())?;
+        let items = answer.items.unwrap_or_default();
+        Ok(Page { items: items.iter().map(owed_from).collect::<Result<_>>()?, next })
+    }
+}
+
+/// The change that makes an item say this. `due_at` is beside it as a number, for the filter.
+pub(crate) fn change_of(owed: &Owed) -> Result<Change> {
+    Ok(Change::default()
+        .set("v", number(SCHEMA_VERSION))
+        .set("due_at", time(owed.due_at))
+        .set("reason", text(owed.reason.name()))
+        .set("owed", nested("owed", owed)?))
+}
+
+fn owed_from(item: &Item) -> Result<Owed> {
+    Fields::new("owed", item).nested("owed")
+}
+
+/// A key of a mailbox's partition, to go on from.
+pub(crate) fn position(mailbox: &MailboxId, sk: &str) -> Item {
+    Item::from([("pk".to_owned(), text(keys::partition(mailbox))), ("sk".to_owned(), text(sk))])
+}
+
+/// The cursor of a query's last key.
+pub(crate) fn next_cursor(list: &str, last_key: Option<&Item>) -> Result<Option<String>> {
+    last_key.map(|key| Ok(paging::encode(list, Fields::new("key", key).text("sk")?))).transpose()
+}

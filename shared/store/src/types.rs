@@ -1,0 +1,359 @@
+//! What the store's methods take and give back.
+
+use std::{fmt, str::FromStr};
+
+use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
+use sync_core::{
+    EmailAddress, Generation, HistoryId, JobId, MailboxId, MessageId, ParseError, TenantId, ThreadId,
+    Timestamp,
+    job::{Counts, JobError, JobKind, JobStatus, Trigger},
+    message::{BodyRef, Envelope, Labels},
+    state::Status,
+};
+
+/// A mailbox to be connected.
+#[derive(Debug, Clone)]
+pub struct NewMailbox {
+    /// Who owns it.
+    pub tenant: TenantId,
+    /// Its address, as Gmail's profile names it.
+    pub address: EmailAddress,
+    /// When.
+    pub now: Timestamp,
+}
+
+/// What came of connecting a mailbox. There is one mailbox for a tenant and an address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Created {
+    /// It is new: nothing is due until somebody asks or requests.
+    New(MailboxId),
+    /// It was there, with its rows and cursor; if it was deactivated it is active again.
+    Exists(MailboxId),
+}
+
+impl Created {
+    /// The mailbox, new or not.
+    pub fn mailbox(&self) -> &MailboxId {
+        match self {
+            Self::New(mailbox) | Self::Exists(mailbox) => mailbox,
+        }
+    }
+}
+
+/// A release, as [`sync_core::sync::Effect::Release`] asks for it.
+#[derive(Debug, Clone)]
+pub struct Release {
+    /// The fence.
+    pub generation: Generation,
+    /// `asked` as it was before the last look.
+    pub asked: u64,
+    /// When somebody must look again; never, when `None`.
+    pub due_at: Option<Timestamp>,
+    /// The status from now on, if it changes.
+    pub status: Option<Status>,
+    /// If given, the release also requires that the credential is still of this version: a refusal of an
+    /// old grant must not park a mailbox that was just connected anew.
+    pub credential_version: Option<u64>,
+}
+
+/// A page of a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page<T> {
+    /// At most as many as were asked for; a page may be short, even empty, and still have a next one.
+    pub items: Vec<T>,
+    /// Where the next page begins; `None` at the end. Opaque.
+    pub next: Option<String>,
+}
+
+impl<T> Page<T> {
+    /// The same page of something else.
+    pub fn map<U>(self, convert: impl FnMut(T) -> U) -> Page<U> {
+        Page { items: self.items.into_iter().map(convert).collect(), next: self.next }
+    }
+}
+
+/// A message's id outside: `{mailbox}.{Gmail's hex id}`, unique across mailboxes.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct EmailId {
+    /// Whose.
+    pub mailbox: MailboxId,
+    /// Which.
+    pub message: MessageId,
+}
+
+impl fmt::Display for EmailId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.mailbox, self.message)
+    }
+}
+
+impl FromStr for EmailId {
+    type Err = ParseError;
+
+    fn from_str(text: &str) -> Result<Self, ParseError> {
+        // A text without a dot has no mailbox: parsing the empty text gives the right complaint.
+        let (mailbox, message) = text.split_once('.').unwrap_or(("", text));
+        Ok(Self { mailbox: mailbox.parse()?, message: message.parse()? })
+    }
+}
+
+/// A stored message. A tombstone of a message that was never stored has no thread, date or body.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredMessage {
+    /// Whose.
+    pub mailbox: MailboxId,
+    /// Gmail's id.
+    pub id: MessageId,
+    /// Gmail's thread, unless it was never stored.
+    pub thread_id: Option<ThreadId>,
+    /// Up to which record the row is current.
+    pub history_id: HistoryId,
+    /// Gmail's label ids.
+    pub labels: Labels,
+    /// When Gmail received it, unless it was never stored.
+    pub received_at: Option<Timestamp>,
+    /// When it was found deleted; `None` while it lives.
+    pub deleted_at: Option<Timestamp>,
+    /// Gmail's `sizeEstimate`, bytes.
+    pub size_estimate: u64,
+    /// Gmail's snippet.
+    pub snippet: String,
+    /// What its headers say. Boxed as in the core.
+    pub envelope: Box<Envelope>,
+    /// Where its raw mail lies.
+    pub body: Option<BodyRef>,
+    /// What refers to it (tasks, deals): written by others than the worker, never touched by a commit.
+    pub references: Vec<String>,
+    /// When the row was first written.
+    pub created_at: Timestamp,
+    /// When the worker last wrote it.
+    pub updated_at: Timestamp,
+}
+
+impl StoredMessage {
+    /// Its id outside.
+    pub fn email_id(&self) -> EmailId {
+        EmailId { mailbox: self.mailbox.clone(), message: self.id }
+    }
+
+    /// Whether it is a tombstone.
+    pub fn is_deleted(&self) -> bool {
+        self.deleted_at.is_some()
+    }
+}
+
+/// Which mail to list, newest first.
+///
+/// Mailbox, thread, date and deletion are indexed; the others read a bounded stretch a page, so a page
+/// may be short and still have a next one.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct MailQuery {
+    /// Whose mail, at most [`MailQuery::MAILBOXES_MAX`]. Merged newest first; none gives an empty page.
+    pub mailboxes: Vec<MailboxId>,
+    /// With this label id.
+    pub label: Option<String>,
+    /// Of this thread.
+    pub thread: Option<ThreadId>,
+    /// Written by the owner (`true`) or by others (`false`).
+    pub outbound: Option<bool>,
+    /// With (`true`) or without the label `UNREAD`.
+    pub unread: Option<bool>,
+    /// Tombstones instead of live rows. [`None`] gives both; without a thread that is live rows only.
+    pub deleted: Option<bool>,
+    /// Received at or after this.
+    pub after: Option<Timestamp>,
+    /// Received before this.
+    pub before: Option<Timestamp>,
+    /// Its subject contains this, whatever the case.
+    pub subject: Option<String>,
+    /// The sender's name or address contains this, whatever the case.
+    pub sender: Option<String>,
+    /// Most items, 1 to [`MailQuery::LIMIT_MAX`].
+    pub limit: u32,
+    /// From the page before, of the same query (the limit may differ).
+    pub cursor: Option<String>,
+}
+
+impl MailQuery {
+    /// Most items of a page.
+    pub const LIMIT_MAX: u32 = 500;
+    /// Most mailboxes merged into one list: each is a query of its own.
+    pub const MAILBOXES_MAX: usize = 50;
+    /// Most rows read for one page and mailbox: about 2 MB and a fraction of a second.
+    pub const STRETCH_ROWS_MAX: usize = 2_000;
+}
+
+/// One job, as the history shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JobRow {
+    /// Its id: sorts by time.
+    pub id: JobId,
+    /// What it does.
+    pub kind: JobKind,
+    /// What made somebody look.
+    pub trigger: Trigger,
+    /// How far it is.
+    pub status: JobStatus,
+    /// When it was written.
+    pub created_at: Timestamp,
+    /// When a worker began it.
+    pub started_at: Option<Timestamp>,
+    /// When it ended.
+    pub finished_at: Option<Timestamp>,
+    /// What it did.
+    pub counts: Counts,
+    /// Gmail quota units spent.
+    pub quota_units: u64,
+    /// What went wrong, at most [`sync_core::job::JOB_ERRORS_MAX`].
+    pub errors: Vec<JobError>,
+}
+
+/// A key that makes a repeated request the same request, for 24 hours.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IdempotencyKey {
+    /// Whose key.
+    pub tenant: TenantId,
+    /// The key: 1 to 255 printable ASCII characters, checked by the caller.
+    pub key: String,
+}
+
+/// What came of a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Requested {
+    /// The job that answers it.
+    pub job: JobId,
+    /// The mailbox of that job: the earlier request's, if it is repeated.
+    pub mailbox: MailboxId,
+    /// Whether the idempotency key had been used: nothing new was written.
+    pub repeated: bool,
+}
+
+/// Who may use the system.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TenantRow {
+    /// Its id.
+    pub id: TenantId,
+    /// Its name, for people.
+    pub name: String,
+    /// When it was made.
+    pub created_at: Timestamp,
+}
+
+/// What a token allows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Scope {
+    /// Read mail and status.
+    Read,
+    /// Start syncs, connect mailboxes.
+    Sync,
+    /// Send mail.
+    Send,
+    /// Everything of the tenant.
+    Admin,
+    /// Everything of every tenant.
+    Platform,
+}
+
+/// What a token is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TokenKind {
+    /// A program's.
+    Api,
+    /// A signed-in browser's.
+    Session,
+    /// A link that signs a browser in, once.
+    SigninCode,
+}
+
+/// A token's row. The token itself is not stored, only its SHA-256.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenRow {
+    /// Whose.
+    pub tenant: TenantId,
+    /// What it allows.
+    pub scopes: Vec<Scope>,
+    /// For people.
+    pub name: String,
+    /// What it is for.
+    pub kind: TokenKind,
+    /// When it lapses; never, when `None`.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// How a credential signs in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CredentialKind {
+    /// OAuth 2.0 with a refresh token.
+    Oauth,
+}
+
+/// A credential to be saved: a new grant of a mailbox.
+#[derive(Clone)]
+pub struct NewCredential {
+    /// How it signs in.
+    pub kind: CredentialKind,
+    /// The long-lived secret.
+    pub refresh_token: SecretString,
+    /// The short-lived one, if there is one already.
+    pub access_token: Option<SecretString>,
+    /// When the access token lapses.
+    pub expires_at: Option<Timestamp>,
+    /// What was granted.
+    pub scopes: Vec<String>,
+}
+
+/// A mailbox's credential, decrypted. Has no `Debug`.
+#[derive(Clone)]
+pub struct Credential {
+    /// How it signs in.
+    pub kind: CredentialKind,
+    /// The long-lived secret.
+    pub refresh_token: SecretString,
+    /// The short-lived one.
+    pub access_token: Option<SecretString>,
+    /// When the access token lapses.
+    pub expires_at: Option<Timestamp>,
+    /// What was granted.
+    pub scopes: Vec<String>,
+    /// Grows with every new grant; equals `SYNC.credential_version` of its time.
+    pub version: u64,
+}
+
+/// Whether erasing a mailbox is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Erased {
+    /// Call again: what remains is more than one step.
+    More,
+    /// Nothing of the mailbox is left.
+    Done,
+}
+
+/// One part of the store, checked.
+#[derive(Debug)]
+pub struct HealthCheck {
+    /// `table`, `bucket` or `secrets`.
+    pub name: &'static str,
+    /// How long it took.
+    pub latency: std::time::Duration,
+    /// What is wrong, if something is.
+    pub result: Result<(), crate::StoreError>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_email_id_is_read_back_as_it_was_written() {
+        let id = EmailId { mailbox: "mbx_1".parse().expect("an id"), message: MessageId(0x18c2_f00d) };
+        assert_eq!(id.to_string(), "mbx_1.18c2f00d");
+        assert_eq!(id.to_string().parse(), Ok(id));
+        for bad in ["", "mbx_1", "mbx_1.", ".18c2", "mbx_1.xyz", "mbx_1.1.2", "18c2f00d"] {
+            assert!(bad.parse::<EmailId>().is_err(), "{bad:?} is not an e-mail's id");
+        }
+    }
+}

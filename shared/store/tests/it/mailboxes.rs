@@ -1,0 +1,194 @@
+//! Connecting, finding, parking, erasing mailboxes; requests and their keys.
+
+use sync_core::{
+    MailboxId, MessageId,
+    job::{JobKind, Trigger},
+    state::Status,
+    sync::{Committed, RowWrite},
+};
+use sync_store::{Created, Erased, IdempotencyKey, NewMailbox, StoreError};
+
+use crate::fixture::{World, at, commit, message};
+
+fn new(tenant: &str, address: &str) -> NewMailbox {
+    NewMailbox {
+        tenant: tenant.parse().expect("an id"),
+        address: address.parse().expect("an address"),
+        now: at(0),
+    }
+}
+
+#[tokio::test]
+async fn a_tenant_and_an_address_have_one_mailbox() {
+    let world = World::new().await;
+    let mut tasks = tokio::task::JoinSet::new();
+    for _ in 0..6 {
+        let store = world.store.clone();
+        tasks.spawn(async move { store.create_mailbox(&new("ten_1", "Alice@example.com")).await });
+    }
+    let outcomes: Vec<Created> = tasks.join_all().await.into_iter().map(|made| made.expect("made")).collect();
+    let first = outcomes[0].mailbox();
+    assert!(outcomes.iter().all(|made| made.mailbox() == first), "{outcomes:?}");
+    assert_eq!(outcomes.iter().filter(|made| matches!(made, Created::New(_))).count(), 1);
+
+    let other = world.store.create_mailbox(&new("ten_2", "alice@example.com")).await.expect("created");
+    assert_ne!(other.mailbox(), first, "another tenant's is another mailbox");
+    let address = "alice@example.com".parse().expect("an address");
+    let mut found = world.store.mailboxes_by_address(&address).await.expect("read");
+    found.sort_unstable();
+    let mut both = vec![first.clone(), other.mailbox().clone()];
+    both.sort_unstable();
+    assert_eq!(found, both, "a push reaches both");
+}
+
+#[tokio::test]
+async fn a_tenants_mailboxes_come_in_pages() {
+    let world = World::new().await;
+    let mut made = Vec::new();
+    for n in 0..5 {
+        made.push(world.mailbox_named(&format!("user{n}@example.com")).await);
+    }
+    let tenant = "ten_1".parse().expect("an id");
+    let mut found = Vec::new();
+    let mut cursor = None;
+    loop {
+        let page = world.store.mailboxes_of_tenant(&tenant, 2, cursor.as_deref()).await.expect("read");
+        assert!(page.items.len() <= 2);
+        found.extend(page.items.into_iter().map(|sync| sync.mailbox));
+        cursor = page.next;
+        if cursor.is_none() {
+            break;
+        }
+    }
+    assert_eq!(found, made, "in the order they were connected");
+}
+
+#[tokio::test]
+async fn a_deactivated_mailbox_is_not_found_by_address_and_keeps_its_rows() {
+    let world = World::new().await;
+    let mailbox = world.mailbox().await;
+    let held = world.acquire(&mailbox).await;
+    let write = commit(&held, vec![RowWrite::Put(message(1, &[]))], Vec::new());
+    assert_eq!(world.store.commit(&write).await.expect("answered"), Committed::Applied);
+    world.store.set_watch(&mailbox, Some(at(99))).await.expect("set");
+    world.store.deactivate_mailbox(&mailbox, at(20)).await.expect("deactivated");
+    world.store.deactivate_mailbox(&mailbox, at(20)).await.expect("twice is as good as once");
+    let address = "alice@example.com".parse().expect("an address");
+    assert_eq!(world.store.mailboxes_by_address(&address).await.expect("read"), []);
+    let sync = world.sync(&mailbox).await;
+    assert_eq!((sync.status, sync.due_at, sync.watch_expires_at), (Status::Deactivated, None, None));
+
+    let again = world.store.create_mailbox(&new("ten_1", "alice@example.com")).await.expect("connected");
+    assert_eq!(again, Created::Exists(mailbox.clone()));
+    let sync = world.sync(&mailbox).await;
+    assert_eq!((sync.status, &sync.progress), (Status::Active, &write.progress));
+    assert_eq!(
+        world.store.mailboxes_by_address(&address).await.expect("read"),
+        std::slice::from_ref(&mailbox)
+    );
+    assert!(world.store.get_message(&mailbox, MessageId(1)).await.expect("read").is_some());
+}
+
+#[tokio::test]
+async fn a_status_parks_a_mailbox_and_asks_whoever_looks_at_it() {
+    let world = World::new().await;
+    let mailbox = world.mailbox().await;
+    world.store.ask(&mailbox, at(1)).await.expect("asked");
+    world.store.set_status(&mailbox, Status::Paused, at(2)).await.expect("set");
+    let paused = world.sync(&mailbox).await;
+    assert_eq!((paused.status, paused.due_at, paused.asked), (Status::Paused, None, 2));
+    world.store.set_status(&mailbox, Status::Active, at(3)).await.expect("set");
+    assert_eq!(world.sync(&mailbox).await.due_at, Some(at(3)));
+    let nobody: MailboxId = "mbx_none".parse().expect("an id");
+    let error = world.store.set_status(&nobody, Status::Active, at(3)).await.expect_err("nobody");
+    assert!(matches!(error, StoreError::NotFound { what: "mailbox" }));
+}
+
+#[tokio::test]
+async fn a_repeated_request_is_the_same_request_for_a_day() {
+    let world = World::new().await;
+    let mailbox = world.mailbox().await;
+    let key = IdempotencyKey { tenant: "ten_1".parse().expect("an id"), key: "k 1".to_owned() };
+    let request = |key, seconds| {
+        world.store.create_request(&mailbox, JobKind::Incremental, Trigger::Manual, key, at(seconds))
+    };
+    let first = request(Some(&key), 0).await.expect("requested");
+    let again = request(Some(&key), 86_399).await.expect("requested");
+    assert_eq!((&again.job, again.repeated), (&first.job, true));
+    assert_eq!(world.sync(&mailbox).await.asked, 1, "nothing new was written");
+    let other = IdempotencyKey { tenant: "ten_2".parse().expect("an id"), ..key.clone() };
+    assert!(!request(Some(&other), 1).await.expect("requested").repeated, "a key is its tenant's");
+    assert!(!request(None, 2).await.expect("requested").repeated);
+    assert!(!request(Some(&key), 86_401).await.expect("requested").repeated, "it has lapsed");
+    let open = world.store.read_requests(&mailbox).await.expect("read");
+    assert_eq!((open.len(), &open[0].id), (4, &first.job), "oldest first");
+    let jobs = world.store.list_jobs(&mailbox, 3, None).await.expect("read");
+    let rest = world.store.list_jobs(&mailbox, 3, jobs.next.as_deref()).await.expect("read");
+    assert_eq!(rest.items.iter().map(|job| &job.id).collect::<Vec<_>>(), [&first.job], "newest first");
+}
+
+#[tokio::test]
+async fn a_request_for_no_mailbox_writes_nothing() {
+    let world = World::new().await;
+    let nobody: MailboxId = "mbx_none".parse().expect("an id");
+    let error = world.store.create_request(&nobody, JobKind::Full, Trigger::Manual, None, at(0)).await;
+    assert!(matches!(error, Err(StoreError::NotFound { what: "mailbox" })));
+    assert_eq!(world.store.read_requests(&nobody).await.expect("read"), []);
+}
+
+#[tokio::test]
+async fn requests_and_commits_at_once_all_go_through() {
+    let world = World::new().await;
+    let mailbox = world.mailbox().await;
+    world.acquire(&mailbox).await;
+    let mut tasks = tokio::task::JoinSet::new();
+    for _ in 0..10 {
+        let (store, mailbox) = (world.store.clone(), mailbox.clone());
+        tasks.spawn(async move {
+            store.create_request(&mailbox, JobKind::Incremental, Trigger::Manual, None, at(0)).await
+        });
+    }
+    let mut applied = 0;
+    for _ in 0..20 {
+        let commit = commit(&world.sync(&mailbox).await, Vec::new(), Vec::new());
+        match world.store.commit(&commit).await.expect("answered") {
+            Committed::Applied => applied += 1,
+            Committed::Conflict => {}
+            Committed::Fenced => panic!("a request is no other holder"),
+        }
+    }
+    assert!(applied > 0);
+    for outcome in tasks.join_all().await {
+        outcome.expect("requested");
+    }
+    let sync = world.sync(&mailbox).await;
+    assert_eq!((sync.asked, sync.commit), (10, applied), "each of them once");
+}
+
+#[tokio::test]
+async fn an_erased_mailbox_leaves_nothing_and_fences_its_worker() {
+    let world = World::new().await;
+    let mailbox = world.mailbox().await;
+    let held = world.acquire(&mailbox).await;
+    let rows = (1..=40).map(|id| RowWrite::Put(message(id, &[]))).collect();
+    world.store.commit(&commit(&held, rows, Vec::new())).await.expect("applied");
+    let body = world.store.put_body(&mailbox, b"mail".to_vec()).await.expect("put");
+    world
+        .store
+        .create_request(&mailbox, JobKind::Full, Trigger::Manual, None, at(5))
+        .await
+        .expect("requested");
+
+    let mut steps = 0;
+    while world.store.erase_mailbox(&mailbox, at(30)).await.expect("a step") == Erased::More {
+        steps += 1;
+        assert!(steps < 10, "it ends");
+    }
+    let late = commit(&held, vec![RowWrite::Put(message(99, &[]))], Vec::new());
+    assert_eq!(world.store.commit(&late).await.expect("answered"), Committed::Fenced);
+    assert_eq!(world.store.get_body(&mailbox, &body).await.expect("read"), None);
+    let left = world.dynamo.scan().table_name(&world.config.table).send().await.expect("read");
+    assert_eq!(left.items(), [], "no item of it is in the table");
+    let again = world.store.create_mailbox(&new("ten_1", "alice@example.com")).await.expect("connected");
+    assert!(matches!(again, Created::New(id) if id != mailbox), "a new connection is a new mailbox");
+}

@@ -1,0 +1,153 @@
+//! Credentials, tenants, tokens: what is stored, and that no secret is in it.
+
+use secrecy::{ExposeSecret, SecretString};
+use sync_core::{Timestamp, state::Status};
+use sync_store::{
+    CredentialKind, NewCredential, Scope, Store, StoreConfig, StoreError, TenantRow, TokenKind, TokenRow,
+};
+
+use crate::fixture::{World, at};
+
+fn credential(refresh_token: &str) -> NewCredential {
+    NewCredential {
+        kind: CredentialKind::Oauth,
+        refresh_token: refresh_token.into(),
+        access_token: Some("ya29.access".into()),
+        expires_at: Some(at(3_600)),
+        scopes: vec!["gmail.readonly".to_owned()],
+    }
+}
+
+#[tokio::test]
+async fn a_credential_is_read_back_and_the_table_holds_no_plaintext() {
+    let world = World::new().await;
+    let mailbox = world.mailbox().await;
+    assert!(world.store.read_credential(&mailbox).await.expect("read").is_none());
+    let version =
+        world.store.save_credential(&mailbox, &credential("1//refresh"), at(1)).await.expect("saved");
+    let read = world.store.read_credential(&mailbox).await.expect("read").expect("there");
+    assert_eq!(read.refresh_token.expose_secret(), "1//refresh");
+    assert_eq!(read.access_token.expect("there").expose_secret(), "ya29.access");
+    assert_eq!((read.version, read.expires_at, read.scopes.len()), (version, Some(at(3_600)), 1));
+    assert_eq!(world.sync(&mailbox).await.credential_version, version);
+
+    let raw = world.raw(&format!("M#{mailbox}"), "CRED").await.expect("there");
+    let text = format!("{raw:?}");
+    // `Debug` shows bytes as numbers, so look for those too.
+    let bytes = format!("{:?}", b"1//refresh").trim_matches(['[', ']']).to_owned();
+    assert!(!text.contains("1//refresh") && !text.contains("ya29") && !text.contains(&bytes), "{text}");
+}
+
+#[tokio::test]
+async fn a_ciphertext_moved_to_another_mailbox_does_not_open() {
+    let world = World::new().await;
+    let alice = world.mailbox().await;
+    let mallory = world.mailbox_named("mallory@example.com").await;
+    world.store.save_credential(&alice, &credential("1//alice"), at(1)).await.expect("saved");
+    let mut stolen = world.raw(&format!("M#{alice}"), "CRED").await.expect("there");
+    stolen.insert("pk".to_owned(), aws_sdk_dynamodb::types::AttributeValue::S(format!("M#{mallory}")));
+    let put = world.dynamo.put_item().table_name(&world.config.table).set_item(Some(stolen));
+    put.send().await.expect("put");
+    let error = world.store.read_credential(&mallory).await.err().expect("refused");
+    assert!(matches!(error, StoreError::Vault(_)), "{error}");
+}
+
+#[tokio::test]
+async fn an_access_token_of_an_old_grant_is_not_saved() {
+    let world = World::new().await;
+    let mailbox = world.mailbox().await;
+    let old = world.store.save_credential(&mailbox, &credential("old"), at(1)).await.expect("saved");
+    let new = world.store.save_credential(&mailbox, &credential("new"), at(2)).await.expect("saved");
+    assert_eq!(new, old + 1);
+    let token: SecretString = "fresh".into();
+    assert!(!world.store.save_access_token(&mailbox, old, &token, at(9)).await.expect("answered"));
+    assert!(world.store.save_access_token(&mailbox, new, &token, at(9)).await.expect("answered"));
+    let read = world.store.read_credential(&mailbox).await.expect("read").expect("there");
+    assert_eq!(read.access_token.expect("there").expose_secret(), "fresh");
+    assert_eq!((read.refresh_token.expose_secret(), read.expires_at), ("new", Some(at(9))));
+}
+
+#[tokio::test]
+async fn a_new_grant_wakes_a_mailbox_that_needed_it() {
+    let world = World::new().await;
+    let mailbox = world.mailbox().await;
+    world.store.set_status(&mailbox, Status::NeedsReauth, at(1)).await.expect("set");
+    world.store.save_credential(&mailbox, &credential("new"), at(2)).await.expect("saved");
+    let sync = world.sync(&mailbox).await;
+    assert_eq!((sync.status, sync.due_at, sync.asked), (Status::Active, Some(at(2)), 2));
+}
+
+#[tokio::test]
+async fn a_rotated_key_is_found_without_waiting_for_the_cache() {
+    let world = World::new().await;
+    let mailbox = world.mailbox().await;
+    world.store.save_credential(&mailbox, &credential("1//one"), at(1)).await.expect("saved");
+    let rotated = r#"{"current":"k2","k1":"0123456789abcdef0123456789abcdef","k2":"another text of a key"}"#;
+    let secrets = aws_sdk_secretsmanager::Client::new(&world.sdk);
+    let put = secrets.put_secret_value().secret_id(&world.config.encryption_secret_id).secret_string(rotated);
+    put.send().await.expect("rotated");
+    // Another instance, which has seen the rotation.
+    let other = Store::new(&world.sdk, world.config.clone());
+    other.save_credential(&mailbox, &credential("1//two"), at(2)).await.expect("saved");
+    let read = world.store.read_credential(&mailbox).await.expect("read").expect("there");
+    assert_eq!(read.refresh_token.expose_secret(), "1//two");
+    let config = StoreConfig { encryption_secret_id: "none".to_owned(), ..world.config.clone() };
+    let error = Store::new(&world.sdk, config).read_credential(&mailbox).await.err().expect("no keys");
+    assert!(error.to_string().contains("encryption keys"), "{error}");
+}
+
+fn token(kind: TokenKind, expires_at: Option<Timestamp>) -> TokenRow {
+    TokenRow {
+        tenant: "ten_1".parse().expect("an id"),
+        scopes: vec![Scope::Read, Scope::Admin],
+        name: "test".to_owned(),
+        kind,
+        expires_at,
+    }
+}
+
+#[tokio::test]
+async fn a_token_is_found_by_itself_until_it_lapses_and_is_not_in_the_table() {
+    let world = World::new().await;
+    let row = token(TokenKind::Api, Some(at(100)));
+    let raw = world.store.create_token(&row, at(0)).await.expect("made");
+    assert!(raw.expose_secret().starts_with("gst_") && raw.expose_secret().len() == 47);
+    assert_eq!(world.store.find_token(&raw, at(99)).await.expect("read"), Some(row));
+    assert_eq!(world.store.find_token(&raw, at(100)).await.expect("read"), None);
+    for wrong in ["", "gst_", "Bearer x", "gst_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"] {
+        assert_eq!(world.store.find_token(&wrong.into(), at(0)).await.expect("read"), None);
+    }
+    let all = world.dynamo.scan().table_name(&world.config.table).send().await.expect("read");
+    assert!(!format!("{all:?}").contains(&raw.expose_secret()[4..]), "only its hash is stored");
+    world.store.delete_token(&raw).await.expect("deleted");
+    assert_eq!(world.store.find_token(&raw, at(0)).await.expect("read"), None);
+}
+
+#[tokio::test]
+async fn a_signin_code_works_once_and_is_no_token() {
+    let world = World::new().await;
+    let row = token(TokenKind::SigninCode, Some(at(100)));
+    let code = world.store.create_token(&row, at(0)).await.expect("made");
+    assert_eq!(world.store.find_token(&code, at(1)).await.expect("read"), None);
+    let (one, two) = tokio::join!(
+        world.store.consume_signin_code(&code, at(1)),
+        world.store.consume_signin_code(&code, at(1)),
+    );
+    let given: Vec<TokenRow> = [one, two].into_iter().filter_map(|given| given.expect("answered")).collect();
+    assert_eq!(given, std::slice::from_ref(&row));
+    let late = world.store.create_token(&row, at(0)).await.expect("made");
+    assert_eq!(world.store.consume_signin_code(&late, at(100)).await.expect("answered"), None, "lapsed");
+    let api = world.store.create_token(&token(TokenKind::Api, None), at(0)).await.expect("made");
+    assert_eq!(world.store.consume_signin_code(&api, at(1)).await.expect("answered"), None);
+    assert!(world.store.find_token(&api, at(1)).await.expect("read").is_some(), "a token is not used up");
+}
+
+#[tokio::test]
+async fn a_tenant_is_made_once() {
+    let world = World::new().await;
+    let tenant = TenantRow { id: "acme".parse().expect("an id"), name: "Acme".to_owned(), created_at: at(0) };
+    assert!(world.store.create_tenant(&tenant).await.expect("answered"));
+    let other = TenantRow { name: "Other".to_owned(), ..tenant.clone() };
+    assert!(!world.store.create_tenant(&other).await.expect("answered"));
+    assert_eq!(world.store.read_tenant(&tenant.id).await.expect("read"), Some(tenant));
+}
