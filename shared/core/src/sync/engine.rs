@@ -110,6 +110,16 @@ pub(super) struct Held {
     pub wake_at: Option<Timestamp>,
 }
 
+impl Held {
+    /// Requests that no continuation answers: one that has become work ends with its work.
+    pub fn unattached(&self) -> Vec<Request> {
+        let works = &self.sync.progress.work;
+        let attached =
+            |request: &Request| works.iter().any(|work| work.request.as_ref() == Some(&request.id));
+        self.requests.iter().filter(|request| !attached(request)).cloned().collect()
+    }
+}
+
 /// What a holder waits for.
 #[derive(Debug)]
 pub(super) enum Step {
@@ -546,7 +556,7 @@ impl Engine {
         }
         let error = crate::job::JobError { message_id: None, error: failure.message, at: now };
         let closing = if close {
-            closings(&held.requests, JobStatus::Failed, &held.look_counts, &[error])
+            closings(&held.unattached(), JobStatus::Failed, &held.look_counts, &[error])
         } else {
             Vec::new()
         };

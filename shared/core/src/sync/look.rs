@@ -144,7 +144,7 @@ impl Engine {
         if status != Status::Active {
             let message = format!("the mailbox is not active: {}", status.name());
             let error = JobError { message_id: None, error: message, at: now };
-            let closing = closings(&held.requests, JobStatus::Failed, &Counts::default(), &[error]);
+            let closing = closings(&held.unattached(), JobStatus::Failed, &Counts::default(), &[error]);
             let outcome = Outcome::NotActive(status);
             let release = Release { due_at: None, status: None, insist: false, hint: None, outcome };
             if closing.is_empty() {
@@ -319,10 +319,7 @@ impl Engine {
     fn serve(&self, held: &mut Held, progress: &mut Progress, now: Timestamp) -> Vec<Request> {
         let Some(baseline) = progress.cursor else { return Vec::new() };
         let mut served = Vec::new();
-        for request in &held.requests {
-            if progress.work.iter().any(|work| work.request.as_ref() == Some(&request.id)) {
-                continue;
-            }
+        for request in &held.unattached() {
             match request.kind {
                 JobKind::Incremental | JobKind::Initial => served.push(request.clone()),
                 JobKind::Full if progress.work.len() < Progress::WORK_MAX => {

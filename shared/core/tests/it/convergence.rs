@@ -123,14 +123,17 @@ fn live(world: &mut World, steps: u32, expiry: bool) {
                 world.sync.asked += 1;
                 world.sync.due_at = Some(world.now);
             }
-            19 if !workers.is_empty() => {
+            19 if !workers.is_empty() && world.chance(400) => {
                 // A crash: whatever it was about to do is not done.
                 let index = world.rng.random_range(0..workers.len());
                 workers.swap_remove(index);
             }
-            20 => world.now += SignedDuration::from_secs(200),
-            21 if expiry => world.expired_up_to = world.head,
-            22..=30 => {
+            20..=22 => {
+                let seconds = world.rng.random_range(1..400);
+                world.now += SignedDuration::from_secs(seconds);
+            }
+            23 if expiry => world.expired_up_to = world.head,
+            24..=32 => {
                 if let Some(hint) = take_hint(world) {
                     workers.push(start(world, hint));
                 }
@@ -154,7 +157,7 @@ fn histories(seeds: std::ops::Range<u64>, faults: Faults, expiry: bool) {
         for _ in 0..world.rng.random_range(0..8) {
             world.user_acts();
         }
-        live(&mut world, 400, expiry);
+        live(&mut world, 600, expiry);
         settle(&mut world);
         check_equal(&world, seed);
         assert!(world.closed.values().all(|status| *status != JobStatus::Queued));

@@ -9,7 +9,7 @@ use sync_core::{
     job::{JobStatus, Lane, Request},
     message::{Envelope, Labels, Message, RowHead},
     owed::Owed,
-    state::{Lease, Progress, Status, Sync, Totals, Window},
+    state::{Lease, Progress, Status, Sync, Totals, Window, WorkKind},
     sync::{
         Acquired, Commit, Committed, Effect, Fetched, HistoryPage, HistoryRecord, ListPage, Observed,
         OwedWrite, Profile, RecordChange, Released, RowWrite, Seen,
@@ -41,6 +41,9 @@ pub struct World {
     pub expired_up_to: u64,
     pub page_size: usize,
     pub gets: u64,
+    /// Highest baseline so far. A get may be seconds behind, but not behind a baseline read before it:
+    /// then nothing could tell.
+    floor: HistoryId,
     next_id: u64,
     // The store
     pub sync: Sync,
@@ -86,6 +89,7 @@ impl World {
             expired_up_to: 0,
             page_size,
             gets: 0,
+            floor: HistoryId(0),
             next_id: 1,
             sync,
             rows: BTreeMap::new(),
@@ -202,8 +206,11 @@ impl World {
                 Some(_) if hidden => Fetched::NotFound,
                 Some((labels, history_id)) => {
                     let mut shown = (labels.clone(), *history_id);
-                    if stale && let Some(old) = self.versions.get(id).and_then(|versions| versions.first()) {
-                        shown = old.clone();
+                    let floor = self.floor;
+                    let versions = self.versions.get(id).map_or(&[][..], Vec::as_slice);
+                    let old = versions.windows(2).find(|pair| pair[1].1 > floor).map(|pair| pair[0].clone());
+                    if stale && let Some(old) = old {
+                        shown = old;
                     }
                     Fetched::Message(Box::new(message(*id, shown.0, shown.1, self.now)))
                 }
@@ -237,6 +244,11 @@ impl World {
         assert!(commit.progress.cursor >= self.sync.progress.cursor, "the cursor went backwards");
         self.sync.commit += 1;
         self.sync.progress = commit.progress.clone();
+        let baselines = commit.progress.work.iter().filter_map(|work| match work.kind {
+            WorkKind::Resync { baseline } => Some(baseline),
+            WorkKind::Initial { .. } => None,
+        });
+        self.floor = baselines.chain(commit.progress.first_cursor).fold(self.floor, HistoryId::max);
         self.sync.totals.add(&commit.totals);
         for row in &commit.rows {
             match row {
