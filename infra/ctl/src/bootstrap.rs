@@ -43,8 +43,11 @@ pub async fn run(options: &Options) -> Result<()> {
         return Err(anyhow!("no AWS region is configured: set AWS_REGION, or run `aws configure`"));
     }
     // Neither mail nor credentials are touched here, so only the table is named.
-    let config =
-        StoreConfig { table: options.table.clone(), bucket: String::new(), encryption_secret_id: String::new() };
+    let config = StoreConfig {
+        table: options.table.clone(),
+        bucket: String::new(),
+        encryption_secret_id: String::new(),
+    };
     let made = bootstrap(&Store::new(&aws, config), &options.tenant, Timestamp::now())
         .await
         .map_err(|error| explained(error, &options.table))?;
@@ -76,7 +79,9 @@ async fn bootstrap(store: &Store, tenant: &TenantId, now: Timestamp) -> Result<M
 fn explained(error: StoreError, table: &str) -> anyhow::Error {
     let cure = match &error {
         StoreError::Refused { code, .. } if code == "ResourceNotFoundException" => {
-            format!("there is no table {table:?} in this account and region: deploy first, or check TABLE_NAME and AWS_REGION")
+            format!(
+                "there is no table {table:?} in this account and region: deploy first, or check TABLE_NAME and AWS_REGION"
+            )
         }
         StoreError::Refused { code, .. } if code.contains("AccessDenied") => {
             format!("these AWS credentials may not write the table {table:?}")

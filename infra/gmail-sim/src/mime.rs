@@ -74,7 +74,7 @@ impl Part {
         }
         let charset = self.charset.as_deref().unwrap_or("utf-8");
         match charset_decoder(charset.as_bytes()) {
-            Some(decoder) if !charset.eq_ignore_ascii_case("utf-8") => decoder(&decoded).into_bytes(),
+            Some(to_unicode) if !charset.eq_ignore_ascii_case("utf-8") => to_unicode(&decoded).into_bytes(),
             _ => String::from_utf8_lossy(&decoded).into_owned().into_bytes(),
         }
     }

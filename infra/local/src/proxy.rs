@@ -1,13 +1,14 @@
 //! One address for people: passes every request on to the HTTP API in the emulator.
 //!
-//! HTTP APIs answer by their host name, which a browser would have to resolve and a person to copy.
+//! HTTP APIs answer by their host name, which a browser would have to resolve and a person to copy. The
+//! emulator's other form, by path, is used here: by host name it would answer `/health` itself.
 //!
 //! Invariant: bodies stream both ways, and what the API answers is what the caller gets.
 //! Deliberately absent: `WebSocket`s, which HTTP APIs do not have.
 
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use axum::{
     Router,
     body::Body,
@@ -35,18 +36,13 @@ pub struct Proxy {
 
 struct Target {
     client: reqwest::Client,
-    /// The emulator's URL, without a slash at the end.
+    /// The API's URL in the emulator, without a slash at the end.
     base: String,
-    /// The API's host name.
-    host: HeaderValue,
 }
 
 impl Proxy {
     /// Serves on `listener`: to the HTTP API `api` of the emulator at `endpoint`.
     pub fn start(listener: TcpListener, endpoint: &str, api: &str) -> Result<Self> {
-        let port = endpoint.rsplit(':').next().unwrap_or_default();
-        let host = HeaderValue::try_from(format!("{api}.execute-api.localhost:{port}"))
-            .context("the API's id is no host name")?;
         // What the API answers is the caller's to follow and to unpack.
         let client = reqwest::Client::builder()
             .redirect(reqwest::redirect::Policy::none())
@@ -54,7 +50,8 @@ impl Proxy {
             .no_proxy()
             .http1_only()
             .build()?;
-        let target = Arc::new(Target { client, base: endpoint.to_owned(), host });
+        let base = format!("{endpoint}/_aws/execute-api/{api}/$default");
+        let target = Arc::new(Target { client, base });
         let router = Router::new().fallback(forward).with_state(target);
         let task = tokio::spawn(async move {
             // It ends with the listener, and that with the task.
@@ -74,7 +71,7 @@ async fn forward(State(target): State<Arc<Target>>, request: Request) -> Respons
     let (parts, body) = request.into_parts();
     let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
     let mut headers = without_hop_by_hop(&parts.headers);
-    if let Some(host) = headers.insert(header::HOST, target.host.clone()) {
+    if let Some(host) = headers.get(header::HOST).cloned() {
         headers.insert(HeaderName::from_static("x-forwarded-host"), host);
     }
     headers.insert(HeaderName::from_static("x-forwarded-proto"), HeaderValue::from_static("http"));

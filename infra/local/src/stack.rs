@@ -1,10 +1,13 @@
 //! Deploys this repository's own `template.yaml` to the emulator, through CloudFormation.
 //!
-//! Invariant: the template is deployed as it is; only each `CodeUri` names the uploaded package instead
-//! of the folder, which is what `sam deploy` does to it as well.
+//! Invariant: the template is deployed as it is, but for two things. Each `CodeUri` names the uploaded package
+//! instead of the folder, which is what `sam deploy` does to it as well. And each `MaximumConcurrency` is a
+//! number instead of a reference to a parameter: the emulator keeps a parameter's text, compares it with a
+//! number, and from then on polls no queue.
 
 use std::{
     collections::BTreeMap,
+    fmt::Write,
     time::{Duration, Instant},
 };
 
@@ -85,7 +88,7 @@ pub async fn deploy(config: &SdkConfig, parameters: &[(String, String)]) -> Resu
     let mut request = client
         .create_stack()
         .stack_name(STACK)
-        .template_body(with_packages(&template))
+        .template_body(with_numbers(&with_packages(&template), parameters)?)
         .capabilities(Capability::CapabilityIam)
         .capabilities(Capability::CapabilityAutoExpand);
     for (name, value) in parameters {
@@ -158,6 +161,34 @@ fn with_packages(template: &str) -> String {
     text
 }
 
+/// The template with the value of its parameter in place of each reference that must be a number.
+fn with_numbers(template: &str, parameters: &[(String, String)]) -> Result<String> {
+    const REFERENCE: &str = "MaximumConcurrency: !Ref ";
+    let mut text = String::with_capacity(template.len());
+    for line in template.lines() {
+        if let Some((indent, name)) = line.split_once(REFERENCE) {
+            let given =
+                parameters.iter().find(|(parameter, _)| parameter == name).map(|(_, value)| value.as_str());
+            let value = given
+                .or_else(|| default_of(template, name))
+                .with_context(|| format!("parameter {name} has neither a value nor a default"))?;
+            let _ = writeln!(text, "{indent}MaximumConcurrency: {value}");
+        } else {
+            let _ = writeln!(text, "{line}");
+        }
+    }
+    Ok(text)
+}
+
+/// A parameter's default, in the template as it is written here: one property a line.
+fn default_of<'a>(template: &'a str, parameter: &str) -> Option<&'a str> {
+    let mut lines = template.lines().skip_while(|line| *line != format!("  {parameter}:")).skip(1);
+    lines
+        .by_ref()
+        .take_while(|line| line.starts_with("    "))
+        .find_map(|line| line.trim().strip_prefix("Default: "))
+}
+
 /// An SDK's error with its causes: by itself it says "service error".
 fn shown<E: std::error::Error>(error: E) -> anyhow::Error {
     anyhow::anyhow!("{}", DisplayErrorContext(error))
@@ -166,6 +197,18 @@ fn shown<E: std::error::Error>(error: E) -> anyhow::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_concurrency_is_the_given_value_or_the_default() {
+        let template = "Parameters:\n  N:\n    Type: Number\n    Default: 50\nResources:\n      MaximumConcurrency: !Ref N\n";
+        let last = |parameters: &[(String, String)]| {
+            let text = with_numbers(template, parameters).expect("it has a default");
+            text.lines().last().map(str::to_owned)
+        };
+        assert_eq!(last(&[]).as_deref(), Some("      MaximumConcurrency: 50"));
+        let given = [("N".to_owned(), "8".to_owned())];
+        assert_eq!(last(&given).as_deref(), Some("      MaximumConcurrency: 8"));
+    }
 
     #[test]
     fn only_the_code_of_a_function_is_rewritten() {

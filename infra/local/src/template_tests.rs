@@ -107,6 +107,7 @@ async fn every_route_queue_and_task_reaches_its_function() -> Result<()> {
     assert_eq!(api["function"], system.output("ApiFunctionName"));
     assert_eq!(api["event"]["rawPath"], "/api/sync/a@example.com/full", "decoded, as AWS does");
     assert_eq!(api["event"]["headers"]["x-forwarded-host"], system.url.trim_start_matches("http://"));
+    assert_eq!(system.post("/health", "").await?["event"]["rawPath"], "/health", "not the emulator's own");
     assert_eq!(system.post("/", "").await?["function"], system.output("ApiFunctionName"));
 
     let cron = system.cloud.invoke(system.output("CronFunctionName"), &json!({"task": "fan-out"})).await?;

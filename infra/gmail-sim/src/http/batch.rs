@@ -146,7 +146,7 @@ pub(crate) async fn answer(shared: &Arc<Shared>, outer: &Call) -> Outcome {
     let started: Vec<_> = parts
         .iter()
         .map(|part| {
-            let call = call(part, &outer.headers).filter(|call| call.is_api());
+            let call = call(part, &outer.headers).filter(Call::is_api);
             (response_id(part), call.map(|call| serve::begin(shared, call)))
         })
         .collect();

@@ -14,8 +14,8 @@ pub(crate) struct ApiError {
     message: String,
     domain: &'static str,
     canonical: &'static str,
-    location: Option<&'static str>,
-    details: Vec<Value>,
+    names_header: bool,
+    details: Option<Box<Value>>,
     pub(crate) retry_after_s: Option<i64>,
 }
 
@@ -30,8 +30,8 @@ impl ApiError {
             message: message.into(),
             domain: "global",
             canonical,
-            location: None,
-            details: Vec::new(),
+            names_header: false,
+            details: None,
             retry_after_s: None,
         }
     }
@@ -51,23 +51,23 @@ impl ApiError {
     pub(crate) fn login_required() -> Self {
         let message = format!("Request is missing required authentication credential. {LOGIN_HINT}");
         let error = Self::new(401, "required", message, "UNAUTHENTICATED");
-        Self { location: Some("Authorization"), ..error }
+        Self { names_header: true, ..error }
     }
 
     pub(crate) fn bad_credentials() -> Self {
         let message = format!("Request had invalid authentication credentials. {LOGIN_HINT}");
         let error = Self::new(401, "authError", message, "UNAUTHENTICATED");
-        Self { location: Some("Authorization"), ..error }
+        Self { names_header: true, ..error }
     }
 
     pub(crate) fn insufficient_scope() -> Self {
         let message = "Request had insufficient authentication scopes.";
-        let details = vec![json!({
+        let details = Some(Box::new(json!([{
             "@type": "type.googleapis.com/google.rpc.ErrorInfo",
             "reason": "ACCESS_TOKEN_SCOPE_INSUFFICIENT",
             "domain": "googleapis.com",
             "metadata": {"service": "gmail.googleapis.com"},
-        })];
+        }])));
         Self { details, ..Self::new(403, "insufficientPermissions", message, "PERMISSION_DENIED") }
     }
 
@@ -96,7 +96,7 @@ impl ApiError {
             "Quota exceeded for quota metric 'Queries' and limit '{name}' of service 'gmail.googleapis.com' for \
              consumer 'project_number:100000000000'."
         );
-        let details = vec![json!({
+        let details = Some(Box::new(json!([{
             "@type": "type.googleapis.com/google.rpc.ErrorInfo",
             "reason": "RATE_LIMIT_EXCEEDED",
             "domain": "googleapis.com",
@@ -109,7 +109,7 @@ impl ApiError {
                 "quota_location": "global",
                 "consumer": "projects/100000000000",
             },
-        })];
+        }])));
         Self { domain: "usageLimits", details, ..Self::new(403, reason, message, "PERMISSION_DENIED") }
     }
 
@@ -175,15 +175,15 @@ impl ApiError {
 
     pub(crate) fn body(&self) -> Value {
         let mut inner = json!({"message": self.message, "domain": self.domain, "reason": self.reason});
-        if let Some(location) = self.location {
-            inner["location"] = json!(location);
+        if self.names_header {
+            inner["location"] = json!("Authorization");
             inner["locationType"] = json!("header");
         }
         let mut error = json!({
             "code": self.status, "message": self.message, "errors": [inner], "status": self.canonical,
         });
-        if !self.details.is_empty() {
-            error["details"] = json!(self.details);
+        if let Some(details) = &self.details {
+            error["details"] = Value::clone(details);
         }
         json!({"error": error})
     }

@@ -280,7 +280,7 @@ pub(crate) fn consent(shared: &Arc<Shared>, call: &Call) -> Reply {
         let Some(account) = account else {
             return page(400, "<h1>No such mailbox</h1><p>Name one with login_hint.</p>".to_owned());
         };
-        let code = approve(shared, &form, account.email.clone());
+        let code = approve(shared, &form, &account.email);
         redirect
             .query_pairs_mut()
             .append_pair("code", &code)
@@ -298,13 +298,13 @@ pub(crate) fn consent(shared: &Arc<Shared>, call: &Call) -> Reply {
     }
 }
 
-fn approve(shared: &Shared, form: &Form, email: String) -> String {
+fn approve(shared: &Shared, form: &Form, email: &str) -> String {
     let code = format!("4/0{}", secret().unwrap_or_default());
     let text = |name: &str| form.get(name).unwrap_or_default().to_owned();
     let hashed = form.get("code_challenge_method").is_some_and(|method| method == "S256");
     let entry = Code {
         grant: Grant {
-            email: email.clone(),
+            email: email.to_owned(),
             scopes: text("scope").split_whitespace().map(str::to_owned).collect(),
         },
         client_id: text("client_id"),
@@ -315,7 +315,7 @@ fn approve(shared: &Shared, form: &Form, email: String) -> String {
         expires: shared.now() + CODE_MS,
     };
     let mut tokens = lock(&shared.tokens);
-    tokens.grant_again(&email);
+    tokens.grant_again(email);
     tokens.codes.insert(code.clone(), entry);
     code
 }
@@ -331,12 +331,13 @@ fn consent_page(shared: &Shared, form: &Form, call: &Call) -> String {
     let hint = form.get("login_hint");
     let emails = shared.emails();
     let shown = emails.iter().filter(|email| hint.is_none_or(|hint| hint.eq_ignore_ascii_case(email)));
-    let choices: String = shown
+    let choices: Vec<String> = shown
         .map(|email| {
             let target = link(&[("sim_approve", "1"), ("sim_user", email)]);
             format!("<li><a href=\"{target}\">Allow as {}</a></li>", escape(email))
         })
         .collect();
+    let choices = choices.concat();
     let scopes = escape(form.get("scope").unwrap_or_default());
     let client = escape(form.get("client_id").unwrap_or_default());
     let deny = link(&[("sim_deny", "1")]);

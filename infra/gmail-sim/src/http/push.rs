@@ -20,7 +20,7 @@ use crate::model::{HistoryId, LabelIndex, Millis};
 pub(crate) const WATCH_MS: Millis = 7 * 24 * 3600 * 1000;
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 const BACKOFF_FIRST: Duration = Duration::from_millis(100);
-const BACKOFF_MAX: Duration = Duration::from_secs(60);
+const BACKOFF_MAX: Duration = Duration::from_mins(1);
 /// How long an event is tried for.
 const RETAINED_MS: Millis = 7 * 24 * 3600 * 1000;
 /// Shortest time between two events of one user.
@@ -34,7 +34,8 @@ pub(crate) struct Subscription {
     pub(crate) audience: Option<String>,
     pub(crate) service_account_email: Option<String>,
     /// The subscription's own name in the body.
-    pub(crate) subscription: Option<String>,
+    #[serde(rename = "subscription")]
+    pub(crate) name: Option<String>,
     /// Signs as if this many seconds ago: more than an hour gives expired tokens.
     pub(crate) token_age_s: Option<i64>,
 }
@@ -91,7 +92,7 @@ pub(crate) fn send(shared: &Arc<Shared>, email: &str, history: HistoryId) {
             "publishTime": format!("{published:.3}"),
             "attributes": {},
         },
-        "subscription": subscription.subscription.as_deref().unwrap_or("projects/gmail-sim/subscriptions/gmail-sim"),
+        "subscription": subscription.name.as_deref().unwrap_or("projects/gmail-sim/subscriptions/gmail-sim"),
     });
     for _ in 0..copies {
         tokio::spawn(deliver(Arc::clone(shared), subscription.clone(), body.clone()));

@@ -17,7 +17,7 @@ use super::upload::{self, Announced, Media};
 use super::{fields, form};
 
 /// How long a call is held that a fault lets time out.
-const HOLD: Duration = Duration::from_secs(600);
+const HOLD: Duration = Duration::from_mins(10);
 /// How long `slow` waits unless the fault says so.
 const SLOW_MS: u64 = 2_000;
 /// How far off the deadline of `retry_after` is unless the fault says so.
@@ -180,11 +180,8 @@ impl Begun {
         if let Some(outcome) = transport_fault(shared, method, &email).await {
             return outcome;
         }
-        let answer = match lock(&shared.meter).charge(&email, underway.route.cost, shared.now()) {
-            Ok(()) => None,
-            Err(error) => Some(error),
-        };
-        if let Some(error) = answer {
+        let charged = lock(&shared.meter).charge(&email, underway.route.cost, shared.now());
+        if let Err(error) = charged {
             return Outcome::Reply(refusal(shared, &error));
         }
         let shared = Arc::clone(shared);
@@ -207,13 +204,15 @@ impl Underway {
         match self.run(shared) {
             Ok(Answered::Location(reply)) => reply,
             Ok(Answered::Value(value)) => match mask {
-                Some(mask) if !value.is_null() => match fields::select(&mask, value) {
-                    Some(value) => Reply::json(200, &value),
-                    None => {
-                        let message = format!("Invalid field selection {mask}");
-                        refusal(shared, &ApiError::invalid_argument(message))
-                    }
-                },
+                Some(mask) if !value.is_null() => fields::select(&mask, value).map_or_else(
+                    || {
+                        refusal(
+                            shared,
+                            &ApiError::invalid_argument(format!("Invalid field selection {mask}")),
+                        )
+                    },
+                    |value| Reply::json(200, &value),
+                ),
                 _ => Reply::json(200, &value),
             },
             Err(error) => {

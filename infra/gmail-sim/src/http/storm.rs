@@ -53,6 +53,9 @@ pub(crate) fn start(shared: &Arc<Shared>, account: Arc<Account>, order: &StormOr
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked above")]
     let count = operations.round() as u64;
     let mix = order.mix;
+    if [mix.deliver, mix.label, mix.trash, mix.purge, mix.draft].iter().all(|weight| *weight == 0) {
+        return Err("mix: something must happen".to_owned());
+    }
     let pause = Duration::from_secs_f64(1.0 / order.per_second.max(0.001));
     let seed = lock(&shared.random).next_u64();
     let shared = Arc::clone(shared);
@@ -111,7 +114,7 @@ fn draft(mailbox: &mut Mailbox, number: u64, random: &mut Random, now: Millis) {
     let new = NewMessage { raw, labels: Vec::new(), internal_date: None, thread: None };
     let first = mailbox.drafts().next().map(|(draft, _)| draft);
     let _ = match first {
-        Some(draft) if random.below(5) == 0 => mailbox.delete_draft(draft, now).map(|()| ()),
+        Some(draft) if random.below(5) == 0 => mailbox.delete_draft(draft, now),
         Some(draft) => mailbox.update_draft(draft, new, now).map(|_| ()),
         None => mailbox.create_draft(new, now).map(|_| ()),
     };

@@ -104,6 +104,7 @@ impl LabelSet {
     }
 
     /// This set with some more and, after that, without some.
+    #[must_use]
     pub fn changed(&self, add: &[LabelIndex], remove: &[LabelIndex]) -> Self {
         let kept: Vec<LabelIndex> =
             self.iter().chain(add.iter().copied()).filter(|l| !remove.contains(l)).collect();
@@ -111,6 +112,7 @@ impl LabelSet {
     }
 
     /// What this set has and the other has not.
+    #[must_use]
     pub fn minus(&self, other: &Self) -> Self {
         Self(self.iter().filter(|label| !other.has(*label)).collect())
     }

@@ -91,7 +91,7 @@ impl Mailbox {
         accept: impl Fn(&Self, MessageId, &Message) -> Option<ThreadId>,
         entry: impl Fn(MessageId, ThreadId) -> T,
     ) -> ListPage<T> {
-        let (mut entries, mut next, mut last) = (Vec::new(), None, None);
+        let (mut entries, mut next, mut previous) = (Vec::new(), None, None);
         let mut skip = if let PageFrom::Offset(offset) = list.from { offset } else { 0 };
         for place in self.candidates(list) {
             let Some(message) = self.messages.get(&place.1) else { continue };
@@ -104,11 +104,11 @@ impl Mailbox {
                 continue;
             }
             if entries.len() == list.limit {
-                next = last;
+                next = previous;
                 break;
             }
             entries.push(entry(place.1, thread));
-            last = Some(place);
+            previous = Some(place);
         }
         let estimate = if list.query.is_none() {
             self.shortest(list).len()

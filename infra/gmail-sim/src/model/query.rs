@@ -186,7 +186,8 @@ impl Parser<'_> {
             Token::Open(any) => {
                 let any = *any;
                 self.at += 1;
-                if depth == 0 { return None } else { self.sequence(any, depth - 1) }
+                let below = depth.checked_sub(1)?;
+                self.sequence(any, below)
             }
             Token::Text { text } => {
                 let text = text.clone();

@@ -86,21 +86,21 @@ impl Mailbox {
 
     /// Moves labels of several messages in one record; ids that are not there are passed over.
     pub fn modify(&mut self, ids: &[MessageId], add: &[LabelIndex], remove: &[LabelIndex], now: Millis) {
-        let mut changed: Vec<(MessageId, LabelSet, LabelSet)> = Vec::new();
+        let mut moved: Vec<(MessageId, LabelSet, LabelSet)> = Vec::new();
         let mut seen = BTreeSet::new();
         for id in ids {
             let Some(message) = self.messages.get(id) else { continue };
             let after = message.labels.changed(add, remove);
             if after != message.labels && seen.insert(*id) {
-                changed.push((*id, after.minus(&message.labels), message.labels.minus(&after)));
+                moved.push((*id, after.minus(&message.labels), message.labels.minus(&after)));
             }
         }
-        if changed.is_empty() {
+        if moved.is_empty() {
             return;
         }
         let history = self.history.advance(&mut self.random);
         let mut changes = Vec::new();
-        for (id, gained, lost) in changed {
+        for (id, gained, lost) in moved {
             let Some(message) = self.messages.get_mut(&id) else { continue };
             let after = message.labels.changed(add, remove);
             self.index.relabel((message.internal_date, id), &message.labels, &after);

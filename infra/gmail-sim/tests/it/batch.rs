@@ -1,3 +1,5 @@
+use std::fmt::Write as _;
+
 use gmail_sim::Options;
 use reqwest::Method;
 use serde_json::Value;
@@ -7,9 +9,9 @@ use crate::World;
 async fn post(world: &World, paths: &[String]) -> (u16, String) {
     let mut body = String::new();
     for (place, path) in paths.iter().enumerate() {
-        body += &format!(
+        write!(body,
             "--b\r\nContent-Type: application/http\r\nContent-ID: <item{place}>\r\n\r\nGET {path} HTTP/1.1\r\n\r\n\r\n"
-        );
+        ).unwrap();
     }
     body += "--b--\r\n";
     let request = world.client.post(world.url("/batch/gmail/v1")).body(body);

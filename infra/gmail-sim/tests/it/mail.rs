@@ -126,9 +126,9 @@ async fn a_minute_grants_300_gets_and_not_one_more() {
     assert_eq!(body["error"]["details"][0]["reason"], "RATE_LIMIT_EXCEEDED");
     world.sim(Method::POST, "clock", json!({"advance_s": 61})).await;
     world.get(&format!("messages/{id}?format=minimal")).await;
-    let (_, stats) = world.sim(Method::GET, "stats", Value::Null).await;
-    assert_eq!(stats["methods"]["messages.get"], json!({"calls": 302, "units": 6_020}));
-    assert_eq!(stats["refusals"]["userRateLimitExceeded"], 1);
+    let (_, counted) = world.sim(Method::GET, "stats", Value::Null).await;
+    assert_eq!(counted["methods"]["messages.get"], json!({"calls": 302, "units": 6_020}));
+    assert_eq!(counted["refusals"]["userRateLimitExceeded"], 1);
 }
 
 #[tokio::test]

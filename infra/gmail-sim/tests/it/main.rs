@@ -1,5 +1,7 @@
 //! The simulator as its clients see it: over HTTP only.
 
+#![expect(clippy::unwrap_used, reason = "the helpers of a test fail the test")]
+
 mod batch;
 mod hostile;
 mod mail;
@@ -11,30 +13,30 @@ use reqwest::{Client, Method, Response};
 use serde_json::{Value, json};
 
 /// A simulator with one mailbox, and its owner.
-pub struct World {
-    pub server: Server,
-    pub client: Client,
+pub(crate) struct World {
+    pub(crate) server: Server,
+    pub(crate) client: Client,
 }
 
-pub const ALICE: &str = "alice@example.com";
+pub(crate) const ALICE: &str = "alice@example.com";
 
 impl World {
-    pub async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         Self::with(Options { quota: Regime::Off, ..Options::default() }).await
     }
 
-    pub async fn with(options: Options) -> Self {
+    pub(crate) async fn with(options: Options) -> Self {
         let world = Self { server: Server::start(options).await.unwrap(), client: Client::new() };
         assert_eq!(world.sim(Method::POST, "mailboxes/alice@example.com", Value::Null).await.0, 201);
         world
     }
 
-    pub fn url(&self, path: &str) -> String {
+    pub(crate) fn url(&self, path: &str) -> String {
         format!("{}{path}", self.server.url())
     }
 
     /// A call of the API as the owner.
-    pub async fn api(&self, method: Method, path: &str, body: Value) -> (u16, Value) {
+    pub(crate) async fn api(&self, method: Method, path: &str, body: Value) -> (u16, Value) {
         let mut request = self.client.request(method, self.url(&format!("/gmail/v1/users/me/{path}")));
         request = request.bearer_auth(format!("sim:{ALICE}"));
         if !body.is_null() {
@@ -43,13 +45,13 @@ impl World {
         read(request.send().await.unwrap()).await
     }
 
-    pub async fn get(&self, path: &str) -> Value {
+    pub(crate) async fn get(&self, path: &str) -> Value {
         let (status, body) = self.api(Method::GET, path, Value::Null).await;
         assert_eq!(status, 200, "{path}: {body}");
         body
     }
 
-    pub async fn sim(&self, method: Method, path: &str, body: Value) -> (u16, Value) {
+    pub(crate) async fn sim(&self, method: Method, path: &str, body: Value) -> (u16, Value) {
         let mut request = self.client.request(method, self.url(&format!("/sim/{path}")));
         if !body.is_null() {
             request = request.json(&body);
@@ -58,37 +60,37 @@ impl World {
     }
 
     /// Delivers a message; answers its id.
-    pub async fn deliver(&self, subject: &str) -> String {
+    pub(crate) async fn deliver(&self, subject: &str) -> String {
         let raw =
             format!("From: bob@example.com\r\nTo: {ALICE}\r\nSubject: {subject}\r\n\r\nhello {subject}\r\n");
         self.deliver_raw(raw.into_bytes()).await
     }
 
-    pub async fn deliver_raw(&self, raw: Vec<u8>) -> String {
+    pub(crate) async fn deliver_raw(&self, raw: Vec<u8>) -> String {
         let url = self.url("/sim/mailboxes/alice@example.com/messages?labels=INBOX,UNREAD");
         let (status, body) = read(self.client.post(url).body(raw).send().await.unwrap()).await;
         assert_eq!(status, 201, "{body}");
         body["id"].as_str().unwrap().to_owned()
     }
 
-    pub async fn fault(&self, order: Value) {
+    pub(crate) async fn fault(&self, order: Value) {
         let (status, body) = self.sim(Method::POST, "faults", order).await;
         assert_eq!(status, 201, "{body}");
     }
 
-    pub async fn history_id(&self) -> String {
+    pub(crate) async fn history_id(&self) -> String {
         self.get("profile").await["historyId"].as_str().unwrap().to_owned()
     }
 }
 
-pub async fn read(response: Response) -> (u16, Value) {
+pub(crate) async fn read(response: Response) -> (u16, Value) {
     let status = response.status().as_u16();
     let text = response.text().await.unwrap();
     (status, serde_json::from_str(&text).unwrap_or(json!(text)))
 }
 
 /// The reason of a Gmail error body, whose form is checked on the way.
-pub fn reason(body: &Value) -> String {
+pub(crate) fn reason(body: &Value) -> String {
     let error = &body["error"];
     assert!(error["code"].is_u64() && error["message"].is_string() && error["status"].is_string(), "{body}");
     error["errors"][0]["reason"].as_str().unwrap().to_owned()

@@ -67,8 +67,8 @@ async fn a_watch_and_a_delivery_push_signed_and_until_acknowledged() {
     let (_, third) = next(&mut pushes).await;
     assert_eq!(data(&third)["historyId"].to_string(), world.history_id().await);
     world.deliver("too soon").await;
-    let (_, stats) = world.sim(Method::GET, "stats", Value::Null).await;
-    assert_eq!(stats["pushes"]["droppedByRate"], 1);
+    let (_, counted) = world.sim(Method::GET, "stats", Value::Null).await;
+    assert_eq!(counted["pushes"]["droppedByRate"], 1);
 }
 
 #[tokio::test]

@@ -58,7 +58,8 @@ pub async fn attachment(
 }
 
 async fn body_of(state: &ApiState, message: &StoredMessage) -> Result<Vec<u8>, Problem> {
-    let body = message.body.as_ref().ok_or_else(|| Problem::not_found("raw mail: only its deletion is known"))?;
+    let body =
+        message.body.as_ref().ok_or_else(|| Problem::not_found("raw mail: only its deletion is known"))?;
     state.store.get_body(&message.mailbox, body).await?.ok_or_else(|| Problem::not_found("raw mail any more"))
 }
 
@@ -70,8 +71,10 @@ fn file(bytes: Vec<u8>, kind: &str, name: &str) -> Result<Response, Problem> {
         );
         return Err(Problem::new(StatusCode::NOT_IMPLEMENTED, detail));
     }
-    let kind = HeaderValue::from_str(kind).unwrap_or_else(|_| HeaderValue::from_static("application/octet-stream"));
-    let disposition = HeaderValue::from_str(&disposition(name)).unwrap_or_else(|_| HeaderValue::from_static("attachment"));
+    let kind =
+        HeaderValue::from_str(kind).unwrap_or_else(|_| HeaderValue::from_static("application/octet-stream"));
+    let disposition =
+        HeaderValue::from_str(&disposition(name)).unwrap_or_else(|_| HeaderValue::from_static("attachment"));
     let headers = [
         (header::CONTENT_TYPE, kind),
         (header::CONTENT_DISPOSITION, disposition),
@@ -87,10 +90,14 @@ fn file(bytes: Vec<u8>, kind: &str, name: &str) -> Result<Response, Problem> {
 fn disposition(name: &str) -> String {
     /// Longest name, letters.
     const LETTERS_MAX: usize = 120;
-    let name: String = name.chars().filter(|c| !c.is_control() && !matches!(c, '/' | '\\')).take(LETTERS_MAX).collect();
-    let plain: String =
-        name.chars().map(|c| if c.is_ascii_alphanumeric() || " .-_()".contains(c) { c } else { '_' }).collect();
-    let encoded: String = url::form_urlencoded::byte_serialize(name.as_bytes()).collect::<String>().replace('+', "%20");
+    let name: String =
+        name.chars().filter(|c| !c.is_control() && !matches!(c, '/' | '\\')).take(LETTERS_MAX).collect();
+    let plain: String = name
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() || " .-_()".contains(c) { c } else { '_' })
+        .collect();
+    let encoded: String =
+        url::form_urlencoded::byte_serialize(name.as_bytes()).collect::<String>().replace('+', "%20");
     format!("attachment; filename=\"{plain}\"; filename*=UTF-8''{encoded}")
 }
 

@@ -68,18 +68,17 @@ impl<N: Needs> FromRequestParts<Arc<ApiState>> for Caller<N> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &Arc<ApiState>) -> Result<Self, Problem> {
-        let token = match bearer(&parts.headers)? {
-            Some(bearer) => find(state, &bearer, TokenKind::Api).await?,
-            None => {
-                let cookie = session_cookie(&parts.headers).ok_or_else(Problem::unauthorized)?;
-                let session = find(state, &cookie, TokenKind::Session).await?;
-                if !parts.method.is_safe() && !is_own_page(&parts.headers) {
-                    return Err(Problem::forbidden(
-                        "A session may change something only from its own pages, with the header x-requested-with: gmail-sync.",
-                    ));
-                }
-                session
+        let token = if let Some(bearer) = bearer(&parts.headers)? {
+            find(state, &bearer, TokenKind::Api).await?
+        } else {
+            let cookie = session_cookie(&parts.headers).ok_or_else(Problem::unauthorized)?;
+            let session = find(state, &cookie, TokenKind::Session).await?;
+            if !parts.method.is_safe() && !is_own_page(&parts.headers) {
+                return Err(Problem::forbidden(
+                    "A session changes something only from its own pages, with x-requested-with: gmail-sync.",
+                ));
             }
+            session
         };
         if !allows(&token.scopes, N::SCOPE) {
             return Err(Problem::forbidden(format!("The token lacks the scope {}.", name(N::SCOPE))));
@@ -127,9 +126,7 @@ fn is_own_page(headers: &HeaderMap) -> bool {
 
 /// Whether the browser itself says that another site made the request.
 pub(super) fn is_cross_site(headers: &HeaderMap) -> bool {
-    headers
-        .get("sec-fetch-site")
-        .is_some_and(|value| !matches!(value.as_bytes(), b"same-origin" | b"none"))
+    headers.get("sec-fetch-site").is_some_and(|value| !matches!(value.as_bytes(), b"same-origin" | b"none"))
 }
 
 /// `admin` is everything of the tenant, `platform` everything.
@@ -160,7 +157,10 @@ mod tests {
     use super::*;
 
     fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
-        pairs.iter().map(|(name, value)| (header::HeaderName::from_static(name), HeaderValue::from_static(value))).collect()
+        pairs
+            .iter()
+            .map(|(name, value)| (header::HeaderName::from_static(name), HeaderValue::from_static(value)))
+            .collect()
     }
 
     #[test]
@@ -183,7 +183,9 @@ mod tests {
 
     #[test]
     fn the_session_is_found_among_other_cookies() {
-        let found = |line| session_cookie(&headers(&[("cookie", line)])).map(|secret| secret.expose_secret().to_owned());
+        let found = |line| {
+            session_cookie(&headers(&[("cookie", line)])).map(|secret| secret.expose_secret().to_owned())
+        };
         assert_eq!(found("a=1; gmail_sync_session=tok; b=2").as_deref(), Some("tok"));
         assert_eq!(found("__Host-gmail_sync_session=tok").as_deref(), Some("tok"));
         assert_eq!(found("xgmail_sync_session=tok"), None);
@@ -191,7 +193,10 @@ mod tests {
 
     #[test]
     fn another_site_cannot_use_a_session() {
-        assert!(is_own_page(&headers(&[("x-requested-with", "gmail-sync"), ("sec-fetch-site", "same-origin")])));
+        assert!(is_own_page(&headers(&[
+            ("x-requested-with", "gmail-sync"),
+            ("sec-fetch-site", "same-origin")
+        ])));
         assert!(!is_own_page(&headers(&[("sec-fetch-site", "same-origin")])));
         for site in ["cross-site", "same-site"] {
             assert!(!is_own_page(&headers(&[("x-requested-with", "gmail-sync"), ("sec-fetch-site", site)])));

@@ -17,9 +17,13 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for JsonBody<T> {
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
         let content_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-        let is_json = content_type.is_none_or(|kind| kind.to_ascii_lowercase().starts_with("application/json"));
+        let is_json =
+            content_type.is_none_or(|kind| kind.to_ascii_lowercase().starts_with("application/json"));
         if !is_json {
-            return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "The body must be application/json."));
+            return Err(Problem::new(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "The body must be application/json.",
+            ));
         }
         let bytes = Bytes::from_request(request, state)
             .await
@@ -39,7 +43,9 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
             Problem::new(StatusCode::BAD_REQUEST, "The body is not a JSON object.")
         }
     })?;
-    deserializer.end().map_err(|_| Problem::new(StatusCode::BAD_REQUEST, "Something follows the JSON object."))?;
+    deserializer
+        .end()
+        .map_err(|_| Problem::new(StatusCode::BAD_REQUEST, "Something follows the JSON object."))?;
     Ok(value)
 }
 

@@ -118,7 +118,9 @@ pub(super) async fn find(
         if mailbox.is_some_and(|named| named != id.mailbox.as_str() && !named.contains('@')) {
             return Err(not_found());
         }
-        let sync = owned(state, tenant, id.mailbox.as_str()).await.map_err(|problem| problem.or_not_found("e-mail"))?;
+        let sync = owned(state, tenant, id.mailbox.as_str())
+            .await
+            .map_err(|problem| problem.or_not_found("e-mail"))?;
         (sync.mailbox, id.message)
     } else {
         let message: MessageId = id.parse().map_err(|_| not_found())?;

@@ -8,7 +8,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use axum::{Json, extract::State, http::StatusCode, response::{IntoResponse, Response}};
+use axum::{
+    Json,
+    extract::State,
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
 use jiff::{SignedDuration, Timestamp};
 use secrecy::SecretString;
 use serde::Serialize;
@@ -51,13 +56,13 @@ impl Check {
 pub async fn health(State(state): State<Arc<ApiState>>) -> Response {
     // Held while probing: a hundred callers at once cost one probe.
     let mut cached = state.health.0.lock().await;
-    let health = match cached.as_ref().filter(|(at, _)| at.elapsed() < FRESH) {
-        Some((_, health)) => health.clone(),
-        None => {
-            let health = check(&state).await;
-            *cached = Some((Instant::now(), health.clone()));
-            health
-        }
+    let fresh = cached.as_ref().filter(|(at, _)| at.elapsed() < FRESH).map(|(_, health)| health.clone());
+    let health = if let Some(health) = fresh {
+        health
+    } else {
+        let health = check(&state).await;
+        *cached = Some((Instant::now(), health.clone()));
+        health
     };
     drop(cached);
     let up = health.checks.values().all(|check| check.status == "up");
@@ -118,7 +123,12 @@ async fn gmail(state: &ApiState) -> Check {
     };
     let began = Instant::now();
     let up = match timeout(PROBE_MAX, state.gmail.profile(&nobody)).await {
-        Ok(Err(GmailError::Connection | GmailError::TimedOut | GmailError::Server { .. } | GmailError::Unsendable))
+        Ok(Err(
+            GmailError::Connection
+            | GmailError::TimedOut
+            | GmailError::Server { .. }
+            | GmailError::Unsendable,
+        ))
         | Err(_) => false,
         Ok(_) => true,
     };

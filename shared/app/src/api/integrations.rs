@@ -20,7 +20,7 @@ use sync_core::{
     state::{Status, Sync},
 };
 use sync_gmail::{AccessToken, GmailError, RefreshToken};
-use sync_store::{CredentialKind, Erased, NewCredential, NewMailbox};
+use sync_store::{Credential, CredentialKind, Erased, NewCredential, NewMailbox, StoreError};
 
 use super::{
     ApiState,
@@ -111,7 +111,8 @@ pub async fn connect(
 ) -> Result<Response, Problem> {
     let refresh_token = body.validate(caller.tenant.as_str())?;
     let now = Timestamp::now();
-    let access = state.gmail.refresh(&refresh_token, &state.oauth, now).await.map_err(|error| refused(&error))?;
+    let access =
+        state.gmail.refresh(&refresh_token, &state.oauth, now).await.map_err(|error| refused(&error))?;
     let account = state.gmail.profile(&access).await.map_err(|error| refused(&error))?;
 
     let new = NewMailbox { tenant: caller.tenant.clone(), address: account.address, now };
@@ -155,7 +156,11 @@ async fn start_watch(state: &ApiState, sync: &Sync, access: &AccessToken) -> Vec
         return vec!["No push topic is configured: the mailbox is polled."];
     };
     let result = match state.gmail.watch(access, topic).await {
-        Ok(watch) => state.store.set_watch(&sync.mailbox, Some(watch.expires_at)).await.map_err(|error| error.to_string()),
+        Ok(watch) => state
+            .store
+            .set_watch(&sync.mailbox, Some(watch.expires_at))
+            .await
+            .map_err(|error| error.to_string()),
         Err(error) => Err(error.to_string()),
     };
     match result {
@@ -171,9 +176,10 @@ async fn start_watch(state: &ApiState, sync: &Sync, access: &AccessToken) -> Vec
 fn refused(error: &GmailError) -> Problem {
     const FIELD: &str = "keys.refreshToken";
     match error {
-        GmailError::GrantRevoked | GmailError::Unauthorized => {
-            Problem::field(FIELD, "Google says that this grant is expired, revoked or not one of this client's")
-        }
+        GmailError::GrantRevoked | GmailError::Unauthorized => Problem::field(
+            FIELD,
+            "Google says that this grant is expired, revoked or not one of this client's",
+        ),
         GmailError::InsufficientScope => Problem::field(FIELD, "the grant lacks the scope gmail.readonly"),
         GmailError::DomainPolicy | GmailError::Forbidden { .. } | GmailError::FailedPrecondition => {
             Problem::field(FIELD, "Google does not let this account's mail be read; its administrator may")
@@ -237,8 +243,10 @@ pub async fn disconnect(
     let purge = query.flag("purge").unwrap_or(false);
     query.finish()?;
     let sync = owned(&state, &caller.tenant, &mailbox).await?;
+    // Read first: deactivating forgets it.
+    let credential = state.store.read_credential(&sync.mailbox).await;
     state.store.deactivate_mailbox(&sync.mailbox, Timestamp::now()).await?;
-    let warnings = let_go(&state, &sync).await;
+    let warnings = let_go(&state, &sync, credential).await;
     state.store.delete_credential(&sync.mailbox).await?;
     let after = mailbox::read(&state, &sync.mailbox).await?;
     let view = MailboxView::new(&after, state.config.intervals, Timestamp::now());
@@ -261,7 +269,11 @@ async fn erase(state: &ApiState, sync: &Sync) -> Result<bool, Problem> {
 
 /// Ends the watch and gives the grant back, unless another tenant still has the address: both are Google's, per
 /// account and not per tenant.
-async fn let_go(state: &ApiState, sync: &Sync) -> Vec<&'static str> {
+async fn let_go(
+    state: &ApiState,
+    sync: &Sync,
+    credential: Result<Option<Credential>, StoreError>,
+) -> Vec<&'static str> {
     match state.store.mailboxes_by_address(&sync.address).await {
         Ok(others) if others.iter().all(|other| *other == sync.mailbox) => {}
         Ok(_) => return Vec::new(),
@@ -270,7 +282,7 @@ async fn let_go(state: &ApiState, sync: &Sync) -> Vec<&'static str> {
             return vec!["The watch was not stopped and the grant was not revoked."];
         }
     }
-    let credential = match state.store.read_credential(&sync.mailbox).await {
+    let credential = match credential {
         Ok(Some(credential)) => credential,
         Ok(None) => return Vec::new(),
         Err(error) => {
@@ -312,7 +324,7 @@ mod tests {
 
     fn fields(json: &str) -> Vec<String> {
         let mut body: Connect = serde_json::from_str(json).expect("a body");
-        let problem = body.validate("ten_1").err().expect("a refusal");
+        let problem = body.validate("ten_1").expect_err("a refusal");
         problem.errors().iter().map(|error| error.field.clone()).collect()
     }
 
@@ -322,7 +334,10 @@ mod tests {
         assert_eq!(fields(r#"{"authType":"oauth","keys":{}}"#), ["keys.refreshToken"]);
         assert_eq!(fields(r#"{"authType":"oauth","keys":{"refreshToken":"a\nb"}}"#), ["keys.refreshToken"]);
         for kind in ["service_account", "serviceaccount", "serviceAccount"] {
-            assert_eq!(fields(&format!(r#"{{"authType":"{kind}","keys":{{"refreshToken":"x"}}}}"#)), ["authType"]);
+            assert_eq!(
+                fields(&format!(r#"{{"authType":"{kind}","keys":{{"refreshToken":"x"}}}}"#)),
+                ["authType"]
+            );
         }
     }
 

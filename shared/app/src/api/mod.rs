@@ -83,7 +83,13 @@ pub struct ApiState {
 
 impl ApiState {
     /// Nothing is called yet.
-    pub fn new(store: Store, queue: Queue, gmail: GmailClient, oauth: ClientCredentials, config: ApiConfig) -> Self {
+    pub fn new(
+        store: Store,
+        queue: Queue,
+        gmail: GmailClient,
+        oauth: ClientCredentials,
+        config: ApiConfig,
+    ) -> Self {
         Self { store, queue, gmail, oauth, config, health: HealthCache::default() }
     }
 }

@@ -25,7 +25,11 @@ const SCRIPT: &str = "text/javascript; charset=utf-8";
 
 static ASSETS: [Asset; 7] = [
     Asset { path: "/", kind: HTML, text: include_str!("../dashboard/index.html") },
-    Asset { path: "/assets/app.css", kind: "text/css; charset=utf-8", text: include_str!("../dashboard/app.css") },
+    Asset {
+        path: "/assets/app.css",
+        kind: "text/css; charset=utf-8",
+        text: include_str!("../dashboard/app.css"),
+    },
     Asset { path: "/assets/app.js", kind: SCRIPT, text: include_str!("../dashboard/app.js") },
     Asset { path: "/assets/mailbox.js", kind: SCRIPT, text: include_str!("../dashboard/mailbox.js") },
     Asset { path: "/assets/overview.js", kind: SCRIPT, text: include_str!("../dashboard/overview.js") },
@@ -36,7 +40,9 @@ static ASSETS: [Asset; 7] = [
 /// One tag for all files: they change together, with the build.
 static TAG: LazyLock<String> = LazyLock::new(|| {
     let mut context = digest::Context::new(&digest::SHA256);
-    ASSETS.iter().for_each(|asset| context.update(asset.text.as_bytes()));
+    for asset in &ASSETS {
+        context.update(asset.text.as_bytes());
+    }
     format!("\"{}\"", hex::encode(&context.finish().as_ref()[..12]))
 });
 
@@ -44,9 +50,13 @@ static TAG: LazyLock<String> = LazyLock::new(|| {
 pub(super) fn routes() -> Router<Arc<ApiState>> {
     let mut router = Router::new();
     for asset in &ASSETS {
-        router = router.route(asset.path, get(move |headers: HeaderMap| async move { serve(asset, &headers) }));
+        router =
+            router.route(asset.path, get(move |headers: HeaderMap| async move { serve(asset, &headers) }));
     }
-    router.route("/favicon.ico", get(|| async { (StatusCode::PERMANENT_REDIRECT, [(header::LOCATION, "/assets/icon.svg")]) }))
+    router.route(
+        "/favicon.ico",
+        get(|| async { (StatusCode::PERMANENT_REDIRECT, [(header::LOCATION, "/assets/icon.svg")]) }),
+    )
 }
 
 fn serve(asset: &'static Asset, headers: &HeaderMap) -> Response {
@@ -69,7 +79,11 @@ mod tests {
             let text = asset.text;
             assert!(!text.contains("onclick=") && !text.contains("innerHTML"), "{}", asset.path);
             let elsewhere = text.replace("http://www.w3.org/2000/svg", "");
-            assert!(!elsewhere.contains("src=\"http") && !elsewhere.contains("href=\"http"), "{}", asset.path);
+            assert!(
+                !elsewhere.contains("src=\"http") && !elsewhere.contains("href=\"http"),
+                "{}",
+                asset.path
+            );
             for script in text.split("<script").skip(1) {
                 assert!(script.trim_start().starts_with("type=\"module\" src=\"/assets/"), "{}", asset.path);
             }

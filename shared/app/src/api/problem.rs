@@ -121,10 +121,14 @@ impl Problem {
     pub fn of_status(status: StatusCode) -> Self {
         let detail = match status {
             StatusCode::NOT_FOUND => "There is nothing at this path.",
-            StatusCode::METHOD_NOT_ALLOWED => "This path does not take this method; `allow` names those it takes.",
+            StatusCode::METHOD_NOT_ALLOWED => {
+                "This path does not take this method; `allow` names those it takes."
+            }
             StatusCode::PAYLOAD_TOO_LARGE => "The body is larger than this path takes.",
             StatusCode::UNSUPPORTED_MEDIA_TYPE => "The body must be application/json.",
-            _ if status.is_server_error() => "Something went wrong here. The correlation id finds it in the log.",
+            _ if status.is_server_error() => {
+                "Something went wrong here. The correlation id finds it in the log."
+            }
             _ => "The request could not be understood.",
         };
         Self::new(status, detail)
@@ -187,7 +191,9 @@ pub async fn finish(mut request: Request, next: Next) -> Response {
 fn correlation_id(request: &Request) -> String {
     let harmless = |text: &&str| {
         (1..=64).contains(&text.len())
-            && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'='))
+            && text
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'='))
     };
     request
         .headers()
@@ -244,7 +250,8 @@ mod tests {
     #[test]
     fn a_correlation_id_that_could_forge_a_log_line_is_replaced() {
         let with = |value: &str| {
-            let request = Request::builder().header(CORRELATION_HEADER, value).body(Body::empty()).expect("a request");
+            let request =
+                Request::builder().header(CORRELATION_HEADER, value).body(Body::empty()).expect("a request");
             correlation_id(&request)
         };
         assert_eq!(with("abc-1"), "abc-1");

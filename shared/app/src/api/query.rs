@@ -151,7 +151,10 @@ impl<S: Send + Sync> FromRequestParts<S> for Query {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         let query = parts.uri.query().unwrap_or_default();
         if query.len() > 4_096 {
-            return Err(Problem::new(StatusCode::URI_TOO_LONG, "The query string is longer than 4096 bytes."));
+            return Err(Problem::new(
+                StatusCode::URI_TOO_LONG,
+                "The query string is longer than 4096 bytes.",
+            ));
         }
         Ok(Self::parse(query))
     }

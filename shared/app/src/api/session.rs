@@ -42,7 +42,10 @@ pub struct SessionView {
 }
 
 /// `GET /api/session`
-pub async fn current(caller: Caller<ToRead>, State(state): State<Arc<ApiState>>) -> Result<Json<SessionView>, Problem> {
+pub async fn current(
+    caller: Caller<ToRead>,
+    State(state): State<Arc<ApiState>>,
+) -> Result<Json<SessionView>, Problem> {
     let tenant = state.store.read_tenant(&caller.tenant).await?;
     Ok(Json(SessionView {
         tenant_id: caller.tenant.to_string(),
@@ -62,7 +65,9 @@ pub async fn page(
     };
     match state.store.consume_signin_code(&code, Timestamp::now()).await? {
         Some(row) => begin(&state, row, &headers).await,
-        None => Ok(refuse("This link has been used or has lapsed. Ask for a new one, or sign in with a token.")),
+        None => {
+            Ok(refuse("This link has been used or has lapsed. Ask for a new one, or sign in with a token."))
+        }
     }
 }
 
@@ -113,7 +118,10 @@ async fn begin(state: &ApiState, row: TokenRow, headers: &HeaderMap) -> Result<R
     let session = TokenRow { kind: TokenKind::Session, expires_at: Some(expires_at), ..row };
     let secret = state.store.create_token(&session, now).await?;
     let cookie = cookie(state, headers, secret.expose_secret(), seconds);
-    Ok((StatusCode::SEE_OTHER, [(header::SET_COOKIE, cookie), (header::LOCATION, HeaderValue::from_static("/"))])
+    Ok((
+        StatusCode::SEE_OTHER,
+        [(header::SET_COOKIE, cookie), (header::LOCATION, HeaderValue::from_static("/"))],
+    )
         .into_response())
 }
 
@@ -139,7 +147,8 @@ fn refuse(complaint: &'static str) -> Response {
 fn parameter(form: &[u8], name: &str) -> Option<SecretString> {
     let (_, value) = url::form_urlencoded::parse(form).find(|(key, _)| key == name)?;
     let value = value.trim();
-    let fits = (1..=SECRET_BYTES_MAX).contains(&value.len()) && value.bytes().all(|byte| byte.is_ascii_graphic());
+    let fits =
+        (1..=SECRET_BYTES_MAX).contains(&value.len()) && value.bytes().all(|byte| byte.is_ascii_graphic());
     fits.then(|| SecretString::from(value))
 }
 

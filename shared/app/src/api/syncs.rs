@@ -90,7 +90,8 @@ async fn start(
     let status = if wait && is_finished(job.status) { StatusCode::OK } else { StatusCode::ACCEPTED };
     let location = format!("/api/sync/{}/jobs/{}", sync.mailbox, job.id);
     let view = JobView::new(&sync.mailbox, &job);
-    Ok((status, [(header::LOCATION, location)], Json(Asked { fields: view.clone(), job: view })).into_response())
+    Ok((status, [(header::LOCATION, location)], Json(Asked { fields: view.clone(), job: view }))
+        .into_response())
 }
 
 fn refuse_unless_active(sync: &Sync) -> Result<(), Problem> {
@@ -109,7 +110,8 @@ fn idempotency_key(headers: &HeaderMap, tenant: &TenantId) -> Result<Option<Idem
     let key = value.to_str().ok().filter(|key| {
         (1..=255).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ')
     });
-    let key = key.ok_or_else(|| Problem::field("Idempotency-Key", "must be 1 to 255 printable ASCII characters"))?;
+    let key =
+        key.ok_or_else(|| Problem::field("Idempotency-Key", "must be 1 to 255 printable ASCII characters"))?;
     Ok(Some(IdempotencyKey { tenant: tenant.clone(), key: key.to_owned() }))
 }
 

@@ -170,7 +170,8 @@ fn is_healthy(sync: &Sync, intervals: SyncIntervals, now: Timestamp) -> bool {
         | sync_core::state::Status::NeedsAttention
         | sync_core::state::Status::Deactivated => false,
     };
-    let caught_up = sync.target.is_none_or(|target| sync.progress.cursor.is_some_and(|cursor| target <= cursor));
+    let caught_up =
+        sync.target.is_none_or(|target| sync.progress.cursor.is_some_and(|cursor| target <= cursor));
     let fresh = sync
         .progress
         .last_sync_at
@@ -272,7 +273,9 @@ impl JobView {
             created_at: job.created_at,
             started_at: job.started_at,
             finished_at: job.finished_at,
-            duration_ms: job.finished_at.map(|end| i64::try_from(end.duration_since(began).as_millis()).unwrap_or(i64::MAX)),
+            duration_ms: job
+                .finished_at
+                .map(|end| i64::try_from(end.duration_since(began).as_millis()).unwrap_or(i64::MAX)),
             counts: CountsView::from(&job.counts),
             quota_units: job.quota_units,
             errors: job.errors.clone(),

@@ -69,6 +69,8 @@ const DELAY_MAX: SignedDuration = SignedDuration::from_mins(15);
 const FAILURE_WAITS: [i64; 4] = [5, 15, 60, 300];
 /// What is due within this gets a queue message of its own.
 const HINT_MAX: SignedDuration = SignedDuration::from_secs(150);
+/// How long after news a mailbox is looked at once more.
+const BURST_WAIT: SignedDuration = SignedDuration::from_secs(2);
 /// Most looks in one run, so that a mailbox that is asked for without end still lets its worker go.
 const LOOKS_MAX: u32 = 50;
 
@@ -108,6 +110,8 @@ pub(super) struct Held {
     pub looked_target: Option<crate::ids::HistoryId>,
     /// When a lagging index is worth another look.
     pub wake_at: Option<Timestamp>,
+    /// Whether the last look found records.
+    pub found_news: bool,
 }
 
 impl Held {
@@ -261,6 +265,7 @@ impl Engine {
                     looks: 0,
                     looked_target: None,
                     wake_at: None,
+                    found_news: false,
                 });
                 let next = self.look(&mut held, now);
                 self.enter(held, next)
@@ -463,7 +468,11 @@ impl Engine {
 
     /// Everything is done for now.
     pub(super) fn rest(&mut self, held: &mut Held, now: Timestamp) -> Next {
-        let soon = earlier(held.wake_at, held.sync.progress.owed_due_at).map(|due| due.max(now));
+        // News comes in bursts, and Gmail drops all pushes but one a second: the last change of a burst may
+        // never be announced. Whoever finds news looks once more.
+        let burst = held.found_news.then(|| now + BURST_WAIT);
+        let soon =
+            earlier(burst, earlier(held.wake_at, held.sync.progress.owed_due_at)).map(|due| due.max(now));
         let poll = self.next_poll(held, now);
         // The fan-out comes every few minutes: what is due sooner gets a hint of its own.
         let hint = soon

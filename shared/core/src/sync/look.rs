@@ -64,6 +64,7 @@ impl Engine {
         held.looks += 1;
         held.look_counts = Counts::default();
         held.wake_at = None;
+        held.found_news = false;
         if let Some(until) = self.resting_until(held, now) {
             let outcome = Outcome::Continued(Counts::default());
             let release = Release { due_at: Some(until), status: None, insist: true, hint: None, outcome };
@@ -222,6 +223,7 @@ impl Engine {
         page.last_record = answer.records.iter().map(|record| record.id).max().or(page.last_record);
         let folded = fold(&answer.records);
         self.count_listed(held, folded.len());
+        held.found_news |= !folded.is_empty();
         if folded.is_empty() {
             // A page may hold nothing and still have a successor.
             return self.commit_page(held, page, Batch::default(), now);

@@ -44,7 +44,7 @@ fn the_baseline_is_read_and_written_before_anything_is_listed() {
 }
 
 #[test]
-fn a_push_of_one_new_mail_costs_one_history_page_one_fetch_and_one_commit() {
+fn a_push_of_one_new_mail_costs_one_history_page_one_fetch_and_one_commit_and_is_followed_by_a_look() {
     let mut world = World::new(1, Faults::default());
     trace(&mut world, Trigger::Connect, Lane::Backfill);
     world.deliver();

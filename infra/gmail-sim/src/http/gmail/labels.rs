@@ -21,6 +21,7 @@ fn render(label: &Label) -> Value {
     object
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "every handler has one form")]
 pub(super) fn list(request: &Request) -> Answer {
     let labels: Vec<Value> = request.account.read(|mailbox| mailbox.labels().map(render).collect());
     Ok(json!({"labels": labels}))

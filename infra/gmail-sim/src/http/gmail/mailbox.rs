@@ -11,6 +11,7 @@ use crate::model::{Change, ChangeKind, HistoryQuery, Mailbox, Record};
 /// How far a lagging history is behind, unless the fault says so.
 const LAG_S: i64 = 5;
 
+#[expect(clippy::unnecessary_wraps, reason = "every handler has one form")]
 pub(super) fn profile(request: &Request) -> Answer {
     Ok(request.account.read(|mailbox| {
         json!({
@@ -125,11 +126,13 @@ pub(super) fn watch(request: &Request) -> Answer {
     Ok(json!({"historyId": history.to_string(), "expiration": expires.to_string()}))
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "every handler has one form")]
 pub(super) fn stop(request: &Request) -> Answer {
     request.account.state().watch = None;
     Ok(Value::Null)
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "every handler has one form")]
 pub(super) fn send_as(request: &Request) -> Answer {
     Ok(json!({"sendAs": [{
         "sendAsEmail": request.account.email,

@@ -61,7 +61,11 @@ async fn a_filter_that_is_not_understood_is_refused_by_name() {
         ("label=", vec!["label"]),
     ] {
         let answer = world.get(&token, &format!("/api/emails?{query}")).await;
-        assert_eq!((answer.status, answer.fields()), (StatusCode::BAD_REQUEST, fields.iter().map(ToString::to_string).collect()), "{query}");
+        assert_eq!(
+            (answer.status, answer.fields()),
+            (StatusCode::BAD_REQUEST, fields.iter().map(ToString::to_string).collect()),
+            "{query}"
+        );
     }
 }
 
@@ -73,7 +77,11 @@ async fn deleted_mail_is_listed_only_when_asked_for() {
     world.store_mails(&id, vec![(mail(1, &["INBOX"]), None), (mail(2, &["TRASH"]), None)]).await;
     let tombstone = RowWrite::Tombstone { id: MessageId(1), history_id: sync_core::HistoryId(2_000) };
     world.work(&id, vec![tombstone], Vec::new()).await;
-    assert_eq!(ids(&world.get(&token, "/api/emails").await.json()), ["2"], "trash is listed, tombstones are not");
+    assert_eq!(
+        ids(&world.get(&token, "/api/emails").await.json()),
+        ["2"],
+        "trash is listed, tombstones are not"
+    );
     let deleted = world.get(&token, "/api/emails?deleted=true").await.json();
     assert_eq!(ids(&deleted), ["1"]);
     assert_eq!(deleted["items"][0]["isDeleted"], true);
@@ -95,14 +103,21 @@ async fn a_mail_is_shown_whole_and_harmless() {
 
     let path = format!("/api/emails/{id}.abc");
     let whole = world.get(&token, &path).await.json();
-    assert_eq!((whole["gmailId"].as_str(), whole["direction"].as_str()), (Some("abc"), Some("inbound")), "{whole}");
+    assert_eq!(
+        (whole["gmailId"].as_str(), whole["direction"].as_str()),
+        (Some("abc"), Some("inbound")),
+        "{whole}"
+    );
     let html = whole["html"].as_str().expect("HTML");
     assert!(html.contains("Hi"), "{html}");
     for hostile in ["script", "onclick", "t.example"] {
         assert!(!html.contains(hostile), "{hostile} in {html}");
     }
     let headers = whole["headers"].as_array().expect("headers");
-    assert!(headers.iter().any(|header| header["name"] == "X-Note" && header["value"] == "café"), "{headers:?}");
+    assert!(
+        headers.iter().any(|header| header["name"] == "X-Note" && header["value"] == "café"),
+        "{headers:?}"
+    );
     let by_gmail = world.get(&token, &format!("/api/emails/abc?mailbox={id}")).await.json();
     assert_eq!(by_gmail["id"], whole["id"]);
 
@@ -110,14 +125,23 @@ async fn a_mail_is_shown_whole_and_harmless() {
     assert_eq!((raw.header("content-type"), raw.bytes.as_slice()), ("message/rfc822", HOSTILE.as_bytes()));
     let file = world.get(&token, whole["attachments"][0]["url"].as_str().expect("an address")).await;
     assert_eq!(file.status, StatusCode::OK, "{file:?}");
-    assert!(file.header("content-disposition").starts_with("attachment"), "never shown as a page of this site");
+    assert!(
+        file.header("content-disposition").starts_with("attachment"),
+        "never shown as a page of this site"
+    );
     assert!(file.header("content-security-policy").starts_with("sandbox"));
     assert!(String::from_utf8_lossy(&file.bytes).contains("<script>"), "as it was sent");
 
     let bare = world.get(&token, &format!("/api/emails/{id}.5")).await.json();
     assert_eq!((&bare["html"], &bare["text"]), (&Value::Null, &Value::Null));
-    for missing in [format!("/api/emails/{id}.fff"), format!("{path}/attachments/{}", "0".repeat(64)), format!("{path}/attachments/x"),
-        format!("/api/emails/{id}.5/raw"), "/api/emails/nonsense.".to_owned(), "/api/emails/xyz".to_owned()] {
+    for missing in [
+        format!("/api/emails/{id}.fff"),
+        format!("{path}/attachments/{}", "0".repeat(64)),
+        format!("{path}/attachments/x"),
+        format!("/api/emails/{id}.5/raw"),
+        "/api/emails/nonsense.".to_owned(),
+        "/api/emails/xyz".to_owned(),
+    ] {
         assert_eq!(world.get(&token, &missing).await.status, StatusCode::NOT_FOUND, "{missing}");
     }
     assert_eq!(world.get(&token, "/api/emails/abc").await.fields(), ["mailbox"]);

@@ -43,7 +43,10 @@ async fn a_mailbox_is_connected_seen_and_let_go() {
     assert_eq!((again.status, again.json()["mailbox"]["id"].as_str()), (StatusCode::OK, Some(id.as_str())));
 
     let gone = world.call(&token, Method::DELETE, &format!("/api/integrations/{id}")).await;
-    assert_eq!((gone.status, gone.json()["mailbox"]["status"].as_str()), (StatusCode::OK, Some("deactivated")));
+    assert_eq!(
+        (gone.status, gone.json()["mailbox"]["status"].as_str()),
+        (StatusCode::OK, Some("deactivated"))
+    );
     assert!(world.store.read_credential(&id.parse().expect("an id")).await.expect("read").is_none());
     let calls = world.gmail.received_requests().await.expect("recorded");
     for called in ["/gmail/v1/users/me/stop", "/revoke"] {
@@ -66,8 +69,14 @@ async fn what_is_wrong_with_a_connection_is_named() {
     let token = world.admin("ten_1").await;
     let connect = async |body: Value| world.post_json(&token, "/api/integrations", &body).await;
     assert_eq!(connect(json!({})).await.fields(), ["authType", "keys.refreshToken"]);
-    assert_eq!(connect(json!({"authType": "serviceaccount", "keys": {"refreshToken": "x"}})).await.fields(), ["authType"]);
-    assert_eq!(connect(json!({"authType": "oauth", "keys": {"refreshToken": 5}})).await.fields(), ["keys.refreshToken"]);
+    assert_eq!(
+        connect(json!({"authType": "serviceaccount", "keys": {"refreshToken": "x"}})).await.fields(),
+        ["authType"]
+    );
+    assert_eq!(
+        connect(json!({"authType": "oauth", "keys": {"refreshToken": 5}})).await.fields(),
+        ["keys.refreshToken"]
+    );
     let foreign = json!({"authType": "oauth", "tenantId": "ten_2", "keys": {"refreshToken": "x"}});
     assert_eq!(connect(foreign).await.status, StatusCode::FORBIDDEN);
 
@@ -76,8 +85,15 @@ async fn what_is_wrong_with_a_connection_is_named() {
     let revoked = ResponseTemplate::new(400).set_body_json(json!({"error": "invalid_grant"}));
     Mock::given(path("/token")).respond_with(revoked).mount(&world.gmail).await;
     let refused = connect(keys("x")).await;
-    assert_eq!((refused.status, refused.fields()), (StatusCode::BAD_REQUEST, vec!["keys.refreshToken".to_owned()]));
-    assert_eq!(world.get(&token, "/api/integrations").await.json()["items"], json!([]), "nothing was written");
+    assert_eq!(
+        (refused.status, refused.fields()),
+        (StatusCode::BAD_REQUEST, vec!["keys.refreshToken".to_owned()])
+    );
+    assert_eq!(
+        world.get(&token, "/api/integrations").await.json()["items"],
+        json!([]),
+        "nothing was written"
+    );
 }
 
 #[tokio::test]
@@ -148,7 +164,8 @@ async fn every_refusal_is_a_problem_with_a_correlation_id() {
     let token = world.admin("ten_1").await;
     let plain = |method, of: &str, body: Body| request(&token, method, of).body(body).expect("a request");
     let json = |body: Vec<u8>| {
-        let request = request(&token, Method::POST, "/api/integrations").header(header::CONTENT_TYPE, "application/json");
+        let request = request(&token, Method::POST, "/api/integrations")
+            .header(header::CONTENT_TYPE, "application/json");
         request.body(Body::from(body)).expect("a request")
     };
     for (status, request) in [
@@ -159,30 +176,41 @@ async fn every_refusal_is_a_problem_with_a_correlation_id() {
         (400, json(b"\xff\xfe".to_vec())),
         (400, plain(Method::GET, "/api/integrations/%ff", Body::empty())),
         (415, {
-            let form = super::world::request(&token, Method::POST, "/api/integrations").header(header::CONTENT_TYPE, "text/plain");
+            let form = super::world::request(&token, Method::POST, "/api/integrations")
+                .header(header::CONTENT_TYPE, "text/plain");
             form.body(Body::from("{}")).expect("a request")
         }),
     ] {
         let of = request.uri().path().to_owned();
         let answer = world.send(request).await;
-        assert_eq!((answer.status.as_u16(), answer.header("content-type")), (status, "application/problem+json"), "{of}");
+        assert_eq!(
+            (answer.status.as_u16(), answer.header("content-type")),
+            (status, "application/problem+json"),
+            "{of}"
+        );
         let problem = answer.json();
-        assert_eq!((problem["status"].as_u64(), problem["instance"].as_str()), (Some(u64::from(status)), Some(of.as_str())));
+        assert_eq!(
+            (problem["status"].as_u64(), problem["instance"].as_str()),
+            (Some(u64::from(status)), Some(of.as_str()))
+        );
         assert_eq!(problem["correlationId"], answer.header("x-correlation-id"));
         for name in ["type", "title", "detail"] {
             assert!(problem[name].is_string(), "{name}");
         }
     }
-    let named = request(&token, Method::GET, "/api/emails").header("x-correlation-id", "mine-1").body(Body::empty());
+    let named =
+        request(&token, Method::GET, "/api/emails").header("x-correlation-id", "mine-1").body(Body::empty());
     assert_eq!(world.send(named.expect("a request")).await.header("x-correlation-id"), "mine-1");
 }
 
 #[tokio::test]
 async fn health_says_which_part_is_down() {
     let world = World::new().await;
-    let refused = ResponseTemplate::new(401).set_body_json(json!({"error": {"code": 401, "status": "UNAUTHENTICATED"}}));
+    let refused = ResponseTemplate::new(401)
+        .set_body_json(json!({"error": {"code": 401, "status": "UNAUTHENTICATED"}}));
     Mock::given(path("/gmail/v1/users/me/profile")).respond_with(refused).mount(&world.gmail).await;
-    let answer = world.send(axum::http::Request::get("/health").body(Body::empty()).expect("a request")).await;
+    let answer =
+        world.send(axum::http::Request::get("/health").body(Body::empty()).expect("a request")).await;
     let health = answer.json();
     assert_eq!((answer.status, health["status"].as_str()), (StatusCode::OK, Some("healthy")), "{health}");
     for part in ["store", "queue", "secrets", "gmail"] {
@@ -191,7 +219,14 @@ async fn health_says_which_part_is_down() {
     }
 
     let broken = World::new().await;
-    Mock::given(path("/gmail/v1/users/me/profile")).respond_with(ResponseTemplate::new(500)).mount(&broken.gmail).await;
-    let answer = broken.send(axum::http::Request::get("/health").body(Body::empty()).expect("a request")).await;
-    assert_eq!((answer.status, answer.json()["checks"]["gmail"]["status"].as_str()), (StatusCode::SERVICE_UNAVAILABLE, Some("down")));
+    Mock::given(path("/gmail/v1/users/me/profile"))
+        .respond_with(ResponseTemplate::new(500))
+        .mount(&broken.gmail)
+        .await;
+    let answer =
+        broken.send(axum::http::Request::get("/health").body(Body::empty()).expect("a request")).await;
+    assert_eq!(
+        (answer.status, answer.json()["checks"]["gmail"]["status"].as_str()),
+        (StatusCode::SERVICE_UNAVAILABLE, Some("down"))
+    );
 }

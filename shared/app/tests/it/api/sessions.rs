@@ -36,26 +36,45 @@ async fn a_link_signs_in_once_and_the_session_is_guarded() {
         assert!(signed.header("set-cookie").contains(part), "{part}");
     }
     let again = get(&world, &format!("/signin?code={code}")).await;
-    assert_eq!((again.status, again.header("set-cookie")), (StatusCode::UNAUTHORIZED, ""), "the link works once");
+    assert_eq!(
+        (again.status, again.header("set-cookie")),
+        (StatusCode::UNAUTHORIZED, ""),
+        "the link works once"
+    );
     assert!(again.header("content-type").starts_with("text/html"));
 
     let cookie = cookie_of(&signed);
     let session = cookie.split_once('=').expect("a pair").1;
-    assert_eq!(world.get(session, "/api/emails").await.status, StatusCode::UNAUTHORIZED, "a session is no token");
-    let send = async |request: axum::http::request::Builder| world.send(request.body(Body::empty()).expect("a request")).await;
+    assert_eq!(
+        world.get(session, "/api/emails").await.status,
+        StatusCode::UNAUTHORIZED,
+        "a session is no token"
+    );
+    let send = async |request: axum::http::request::Builder| {
+        world.send(request.body(Body::empty()).expect("a request")).await
+    };
     let seen = send(with_cookie(&cookie, Method::GET, "/api/session")).await;
     assert_eq!(seen.json()["tenantId"], "ten_1");
 
     let sync = format!("/api/sync/{id}");
-    assert_eq!(send(with_cookie(&cookie, Method::POST, &sync)).await.status, StatusCode::FORBIDDEN, "no guard header");
+    assert_eq!(
+        send(with_cookie(&cookie, Method::POST, &sync)).await.status,
+        StatusCode::FORBIDDEN,
+        "no guard header"
+    );
     let guarded = || with_cookie(&cookie, Method::POST, &sync).header("x-requested-with", "gmail-sync");
     assert_eq!(send(guarded().header("sec-fetch-site", "cross-site")).await.status, StatusCode::FORBIDDEN);
     assert_eq!(send(guarded().header("sec-fetch-site", "same-origin")).await.status, StatusCode::ACCEPTED);
 
-    let out = send(with_cookie(&cookie, Method::POST, "/signout").header("x-requested-with", "gmail-sync")).await;
+    let out =
+        send(with_cookie(&cookie, Method::POST, "/signout").header("x-requested-with", "gmail-sync")).await;
     assert_eq!(out.status, StatusCode::NO_CONTENT);
     assert!(out.header("set-cookie").contains("Max-Age=0"));
-    assert_eq!(send(with_cookie(&cookie, Method::GET, "/api/session")).await.status, StatusCode::UNAUTHORIZED, "also in the table");
+    assert_eq!(
+        send(with_cookie(&cookie, Method::GET, "/api/session")).await.status,
+        StatusCode::UNAUTHORIZED,
+        "also in the table"
+    );
 }
 
 #[tokio::test]
@@ -65,7 +84,8 @@ async fn a_token_in_the_form_signs_in_and_anything_else_is_told_on_the_page() {
     let signed = sign_in(&world, &format!("token={token}"), "same-origin").await;
     assert_eq!(signed.status, StatusCode::SEE_OTHER);
     assert!(!signed.header("set-cookie").contains(&token), "the browser gets a session of its own");
-    let sync = with_cookie(&cookie_of(&signed), Method::POST, "/api/sync/x").header("x-requested-with", "gmail-sync");
+    let sync = with_cookie(&cookie_of(&signed), Method::POST, "/api/sync/x")
+        .header("x-requested-with", "gmail-sync");
     let refused = world.send(sync.body(Body::empty()).expect("a request")).await;
     assert_eq!(refused.status, StatusCode::FORBIDDEN, "the session may no more than its token");
 

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_dynamodb::types::{
-    AttributeDefinition, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType, Projection, ProjectionType,
-    ScalarAttributeType,
+    AttributeDefinition, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType, Projection,
+    ProjectionType, ScalarAttributeType,
 };
 use axum::{
     Router,
@@ -51,7 +51,8 @@ pub struct Answer {
 
 impl Answer {
     pub fn json(&self) -> Value {
-        serde_json::from_slice(&self.bytes).unwrap_or_else(|_| panic!("not JSON: {:?}", String::from_utf8_lossy(&self.bytes)))
+        serde_json::from_slice(&self.bytes)
+            .unwrap_or_else(|_| panic!("not JSON: {:?}", String::from_utf8_lossy(&self.bytes)))
     }
 
     pub fn header(&self, name: &str) -> &str {
@@ -96,7 +97,8 @@ impl World {
 
     /// Gmail knows this mailbox by a refresh token of the same text.
     pub async fn gmail_knows(&self, address: &str) {
-        let token = json!({"access_token": format!("access-{address}"), "token_type": "Bearer", "expires_in": 3600});
+        let token =
+            json!({"access_token": format!("access-{address}"), "token_type": "Bearer", "expires_in": 3600});
         Mock::given(method("POST"))
             .and(path("/token"))
             .and(body_string_contains(address.replace('@', "%40")))
@@ -115,7 +117,11 @@ impl World {
     pub async fn gmail_is_well(&self) {
         let expiration = Timestamp::now().as_millisecond() + 7 * 86_400_000;
         let watch = json!({"historyId": "100", "expiration": expiration.to_string()});
-        for (of, answer) in [("/gmail/v1/users/me/watch", watch), ("/gmail/v1/users/me/stop", json!({})), ("/revoke", json!({}))] {
+        for (of, answer) in [
+            ("/gmail/v1/users/me/watch", watch),
+            ("/gmail/v1/users/me/stop", json!({})),
+            ("/revoke", json!({})),
+        ] {
             Mock::given(method("POST"))
                 .and(path(of))
                 .respond_with(ResponseTemplate::new(200).set_body_json(answer))
@@ -127,7 +133,13 @@ impl World {
     pub async fn token(&self, owner: &str, scopes: &[Scope], kind: TokenKind) -> String {
         let now = Timestamp::now();
         let expires_at = Some(now + SignedDuration::from_hours(1));
-        let row = TokenRow { tenant: tenant(owner), scopes: scopes.to_vec(), name: "test".into(), kind, expires_at };
+        let row = TokenRow {
+            tenant: tenant(owner),
+            scopes: scopes.to_vec(),
+            name: "test".into(),
+            kind,
+            expires_at,
+        };
         self.store.create_token(&row, now).await.expect("a token").expose_secret().to_owned()
     }
 
@@ -166,7 +178,8 @@ impl World {
     pub async fn work(&self, mailbox: &MailboxId, rows: Vec<RowWrite>, closed: Vec<JobClose>) {
         let now = Timestamp::now();
         let until = now + SignedDuration::from_mins(5);
-        let Acquired::Held(sync) = self.store.acquire(mailbox, "test", until, now).await.expect("acquired") else {
+        let Acquired::Held(sync) = self.store.acquire(mailbox, "test", until, now).await.expect("acquired")
+        else {
             panic!("the lease is free");
         };
         let count = i64::try_from(rows.len()).expect("few");
@@ -177,13 +190,22 @@ impl World {
             rows,
             owed: Vec::new(),
             closed,
-            progress: Progress { cursor: Some(HistoryId(1_000_000)), last_sync_at: Some(now), ..sync.progress.clone() },
+            progress: Progress {
+                cursor: Some(HistoryId(1_000_000)),
+                last_sync_at: Some(now),
+                ..sync.progress.clone()
+            },
             totals: Totals { messages: count, ..Totals::default() },
             now,
         };
         assert_eq!(self.store.commit(&commit).await.expect("committed"), Committed::Applied);
-        let release =
-            Release { generation: sync.generation, asked: sync.asked, due_at: None, status: None, credential_version: None };
+        let release = Release {
+            generation: sync.generation,
+            asked: sync.asked,
+            due_at: None,
+            status: None,
+            credential_version: None,
+        };
         assert_eq!(self.store.release(mailbox, &release).await.expect("released"), Released::Free);
     }
 
@@ -192,7 +214,8 @@ impl World {
         let mut rows = Vec::new();
         for (mut message, raw) in mails {
             if let Some(raw) = raw {
-                message.body = Some(self.store.put_body(mailbox, raw.as_bytes().to_vec()).await.expect("a body"));
+                message.body =
+                    Some(self.store.put_body(mailbox, raw.as_bytes().to_vec()).await.expect("a body"));
             }
             rows.push(RowWrite::Put(message));
         }
@@ -246,7 +269,13 @@ async fn store(sdk: &SdkConfig, unique: &str) -> Store {
     aws_sdk_s3::Client::from_conf(s3).create_bucket().bucket(&config.bucket).send().await.expect("a bucket");
     let keys = r#"{"current":"k1","k1":"0123456789abcdef0123456789abcdef"}"#;
     let secrets = aws_sdk_secretsmanager::Client::new(sdk);
-    secrets.create_secret().name(&config.encryption_secret_id).secret_string(keys).send().await.expect("a secret");
+    secrets
+        .create_secret()
+        .name(&config.encryption_secret_id)
+        .secret_string(keys)
+        .send()
+        .await
+        .expect("a secret");
     Store::new(sdk, config)
 }
 
@@ -254,7 +283,8 @@ async fn queue(sdk: &SdkConfig, unique: &str) -> Queue {
     let client = aws_sdk_sqs::Client::new(sdk);
     let mut urls = Vec::new();
     for name in ["sync", "backfill", "dead"] {
-        let created = client.create_queue().queue_name(format!("{name}-{unique}")).send().await.expect("a queue");
+        let created =
+            client.create_queue().queue_name(format!("{name}-{unique}")).send().await.expect("a queue");
         urls.push(created.queue_url().expect("its address").to_owned());
     }
     let [sync_url, backfill_url, dead_letter_url] = urls.try_into().expect("three");
@@ -262,7 +292,9 @@ async fn queue(sdk: &SdkConfig, unique: &str) -> Queue {
 }
 
 async fn create_table(sdk: &SdkConfig, table: &str) {
-    let key = |name: &str, kind| KeySchemaElement::builder().attribute_name(name).key_type(kind).build().expect("a key");
+    let key = |name: &str, kind| {
+        KeySchemaElement::builder().attribute_name(name).key_type(kind).build().expect("a key")
+    };
     let index = |name: &str, hash: &str, range: &str, projection| {
         GlobalSecondaryIndex::builder()
             .index_name(name)
@@ -273,7 +305,11 @@ async fn create_table(sdk: &SdkConfig, table: &str) {
             .expect("an index")
     };
     let attribute = |name: &str, kind| {
-        AttributeDefinition::builder().attribute_name(name).attribute_type(kind).build().expect("an attribute")
+        AttributeDefinition::builder()
+            .attribute_name(name)
+            .attribute_type(kind)
+            .build()
+            .expect("an attribute")
     };
     let mut create = aws_sdk_dynamodb::Client::new(sdk)
         .create_table()
