@@ -69,7 +69,7 @@ const DELAY_MAX: SignedDuration = SignedDuration::from_mins(15);
 const FAILURE_WAITS: [i64; 4] = [5, 15, 60, 300];
 /// What is due within this gets a queue message of its own.
 const HINT_MAX: SignedDuration = SignedDuration::from_secs(150);
-/// How long after news a mailbox is looked at once more.
+/// How long after news a mailbox is looked at once more: longer than the second in which pushes are dropped.
 const BURST_WAIT: SignedDuration = SignedDuration::from_secs(2);
 /// Most looks in one run, so that a mailbox that is asked for without end still lets its worker go.
 const LOOKS_MAX: u32 = 50;
@@ -468,9 +468,10 @@ impl Engine {
 
     /// Everything is done for now.
     pub(super) fn rest(&mut self, held: &mut Held, now: Timestamp) -> Next {
-        // News comes in bursts, and Gmail drops all pushes but one a second: the last change of a burst may
-        // never be announced. Whoever finds news looks once more.
-        let burst = held.found_news.then(|| now + BURST_WAIT);
+        // Changes come in bursts, and Gmail drops all pushes but one a second: the last change of a burst may
+        // never be announced. Whoever was pushed, asked or found news looks once more.
+        let in_burst = held.found_news || held.looks > 1 || self.job.trigger == Trigger::Push;
+        let burst = in_burst.then(|| now + BURST_WAIT);
         let soon =
             earlier(burst, earlier(held.wake_at, held.sync.progress.owed_due_at)).map(|due| due.max(now));
         let poll = self.next_poll(held, now);

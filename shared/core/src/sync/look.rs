@@ -262,7 +262,7 @@ impl Engine {
                 Decision::Nothing => {}
                 Decision::Write(change) => batch.changes.push(change),
                 Decision::Fetch { wanted, urgent } if urgent && batch.wanted.len() < inline_max => {
-                    batch.wanted.push(wanted)
+                    batch.wanted.push(wanted);
                 }
                 // A label change on 100,000 messages not stored yet must not become 100,000 gets here.
                 Decision::Fetch { wanted, .. } => {

@@ -57,6 +57,7 @@ fn a_push_of_one_new_mail_costs_one_history_page_one_fetch_and_one_commit_and_is
         "ReadRows",
         "Fetch",
         "Commit",
+        "SendContinuation",
         "Release",
         "Finish",
     ];
@@ -91,4 +92,21 @@ fn a_busy_mailbox_is_asked_for_and_left_alone() {
     let names = trace(&mut world, Trigger::Push, Lane::Sync);
     assert_eq!(names, ["RaiseTarget", "Acquire", "RaiseAsked", "Finish"]);
     assert_eq!(world.sync.asked, asked + 1);
+}
+
+#[test]
+fn the_last_change_of_a_burst_is_found_though_its_push_was_dropped() {
+    let mut world = World::new(1, Faults::default());
+    trace(&mut world, Trigger::Connect, Lane::Backfill);
+    world.deliver();
+    trace(&mut world, Trigger::Push, Lane::Sync);
+    let silent = world.deliver();
+    let (at, lane, step) = world.hints.pop().expect("a look that follows the push");
+    assert_eq!((lane, step), (Lane::Sync, None));
+    world.now = at;
+    trace(&mut world, Trigger::Continuation, Lane::Sync);
+    assert!(world.rows.contains_key(&silent));
+    world.hints.clear();
+    trace(&mut world, Trigger::Continuation, Lane::Sync);
+    assert!(world.hints.is_empty(), "without news nobody comes again");
 }
