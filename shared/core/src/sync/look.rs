@@ -10,9 +10,11 @@ use crate::{
     state::{Errors, Lag, Progress, Status, Window, Work, WorkKind},
     sync::{
         batch::Batch,
+        commits::{After, closing_chunks, closings},
         delta::{Decision, Folded, decide, fold},
         effect::{Effect, HistoryPage, Outcome, Profile, Seen},
-        engine::{After, Engine, Held, Next, Release, Step, closing_chunks, closings, earlier, unexpected},
+        ends::Release,
+        engine::{Engine, Held, Next, Step, earlier, unexpected},
         settle::{Context, Wanted},
         slices::owes_nothing,
         writes::{Known, chunks},
@@ -136,7 +138,7 @@ impl Engine {
 
     pub(super) fn context(&self, held: &Held, now: Timestamp) -> Context {
         let cursor = held.sync.progress.cursor.unwrap_or(HistoryId(0));
-        Context { now, cursor, grace: self.settings().visibility_grace }
+        Context { now, cursor, grace: self.settings.visibility_grace }
     }
 
     fn requested(&mut self, held: &mut Held, requests: Vec<Request>, now: Timestamp) -> Next {
@@ -202,7 +204,7 @@ impl Engine {
     }
 
     pub(super) fn first_window(&self) -> Window {
-        match (self.settings().initial_newest, self.settings().initial_days) {
+        match (self.settings.initial_newest, self.settings.initial_days) {
             (0, 0) => Window::All,
             (0, days) => Window::Days(days),
             (newest, _) => Window::Newest(newest),
@@ -256,7 +258,7 @@ impl Engine {
         now: Timestamp,
     ) -> Next {
         let mut batch = Batch { known, ..Batch::default() };
-        let inline_max = self.settings().inline_fetch_max;
+        let inline_max = self.settings.inline_fetch_max;
         for one in folded {
             match decide(one, &batch.known) {
                 Decision::Nothing => {}

@@ -12,10 +12,13 @@
 
 mod batch;
 mod commit;
+mod commits;
 mod delta;
 mod effect;
+mod ends;
 mod engine;
 mod look;
+mod settings;
 mod settle;
 mod slices;
 mod writes;
@@ -25,4 +28,5 @@ pub use effect::{
     Acquired, Committed, Effect, Fetched, HistoryPage, HistoryRecord, ListPage, Observed, Outcome, Profile,
     RecordChange, Released, Seen,
 };
-pub use engine::{Engine, Settings};
+pub use engine::Engine;
+pub use settings::Settings;

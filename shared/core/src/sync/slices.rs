@@ -17,8 +17,9 @@ use crate::{
     sync::{
         batch::Batch,
         commit::{JobClose, RowWrite},
+        commits::{After, closing_chunks},
         effect::{Effect, ListPage, Seen},
-        engine::{After, Engine, Held, Next, Step, closing_chunks, earlier, unexpected},
+        engine::{Engine, Held, Next, Step, earlier, unexpected},
         look::defect,
         settle::Wanted,
         writes::{Change, Known, chunks},
@@ -78,7 +79,7 @@ impl Engine {
                 let effect = Effect::LoadList {
                     key: list.key.clone(),
                     position: list.position,
-                    limit: self.settings().slice,
+                    limit: self.settings.slice,
                 };
                 (Step::Slice(Slice::Loading), effect)
             }
@@ -328,7 +329,7 @@ impl Engine {
     }
 
     fn window_after(&self, window: Window) -> Option<Window> {
-        match (window, self.settings().initial_days) {
+        match (window, self.settings.initial_days) {
             (Window::Newest(_), days) if days > 0 => Some(Window::Days(days)),
             (Window::Newest(_) | Window::Days(_), _) => Some(Window::All),
             (Window::All, _) => None,
