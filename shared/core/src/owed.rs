@@ -23,6 +23,10 @@ pub struct Owed {
     pub tries: u32,
     /// When it was first owed.
     pub since: Timestamp,
+    /// When a get first answered 404; every other answer forgets it. A message is gone only when it is
+    /// missing for the whole grace, however long it waited before.
+    #[serde(default)]
+    pub missing_since: Option<Timestamp>,
     /// When it is to be tried again.
     pub due_at: Timestamp,
 }

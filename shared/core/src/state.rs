@@ -53,6 +53,9 @@ pub struct Progress {
     pub cursor: Option<HistoryId>,
     /// The cursor the mailbox began with: what is not above it is old mail.
     pub first_cursor: Option<HistoryId>,
+    /// The baseline of the last expiry: changes not above it may never have been seen.
+    #[serde(default)]
+    pub gap: Option<HistoryId>,
     /// The index is behind this target; how often that was seen.
     pub lag: Option<Lag>,
     /// Continuations, the first being under way; at most [`Progress::WORK_MAX`].

@@ -57,7 +57,9 @@ impl Batch {
             Some(owed) => (owed.reason.clone(), owed.tries),
             None => (OwedReason::Waiting, 0),
         };
-        self.owe(wanted.owed(reason, tries, due_at, now));
+        // No answer is no news of a message that is missing.
+        let missing_since = wanted.owed.as_ref().and_then(|owed| owed.missing_since);
+        self.owe(Owed { missing_since, ..wanted.owed(reason, tries, due_at, now) });
     }
 
     /// Settles every wanted message. An answer that is missing counts as not given, never as done.

@@ -138,7 +138,7 @@ impl Engine {
 
     pub(super) fn context(&self, held: &Held, now: Timestamp) -> Context {
         let cursor = held.sync.progress.cursor.unwrap_or(HistoryId(0));
-        Context { now, cursor, grace: self.settings.visibility_grace }
+        Context { now, cursor, gap: held.sync.progress.gap, grace: self.settings.visibility_grace }
     }
 
     fn requested(&mut self, held: &mut Held, requests: Vec<Request>, now: Timestamp) -> Next {
@@ -190,6 +190,7 @@ impl Engine {
             // Everything is listed and compared. The cursor moves to the baseline in the same write, so
             // that deltas go on and the gap before it can never be taken as synced.
             Why::Expired => {
+                progress.gap = Some(baseline);
                 let mut requests: Vec<_> = progress.work.drain(..).filter_map(|open| open.request).collect();
                 let first = (!requests.is_empty()).then(|| requests.remove(0));
                 progress.work.push(work(WorkKind::Resync { baseline }, first));

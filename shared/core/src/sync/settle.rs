@@ -26,6 +26,10 @@ pub(super) struct Wanted {
 
 /// What to do with the answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "lives for one message; a box would be one allocation for each"
+)]
 pub(super) enum Settled {
     /// Write this.
     Write(Option<RowWrite>, Option<OwedWrite>),
@@ -39,6 +43,8 @@ pub(super) enum Settled {
 pub(super) struct Context {
     pub now: Timestamp,
     pub cursor: HistoryId,
+    /// The baseline of the last expiry.
+    pub gap: Option<HistoryId>,
     /// How long a 404 may mean "not visible yet".
     pub grace: SignedDuration,
 }
@@ -54,7 +60,7 @@ pub(super) fn settle(wanted: &Wanted, row: Option<&RowHead>, fetched: Fetched, c
             Disposition::Retry(after) => Settled::Later(after),
             Disposition::NeedsReauth | Disposition::NeedsAttention => Settled::Park(failure),
             Disposition::Debt | Disposition::Defect => {
-                let tries = wanted.owed.as_ref().map_or(0, |owed| owed.tries).saturating_add(1);
+                let tries = wanted.next_try();
                 let reason = OwedReason::Failed { error: failure.message };
                 let due_at = context.now + retry_delay(tries);
                 Settled::Write(None, Some(OwedWrite::Put(wanted.owed(reason, tries, due_at, context.now))))
@@ -71,33 +77,38 @@ fn settle_message(
 ) -> Settled {
     // A get below its own records shows a state that those records have already changed.
     if wanted.at_least.is_some_and(|at_least| message.history_id < at_least) {
-        let tries = wanted.owed.as_ref().map_or(0, |owed| owed.tries).saturating_add(1);
+        let tries = wanted.next_try();
         let owed = wanted.owed(OwedReason::NotVisibleYet, tries, context.now + STALE_RETRY, context.now);
         return Settled::Write(None, Some(OwedWrite::Put(owed)));
     }
     if row.is_some_and(|row| message.history_id < row.history_id) {
         return Settled::Write(None, Some(OwedWrite::Clear(wanted.id)));
     }
-    replay(&mut message.labels, &wanted.label_changes);
+    // What was seen before a gap may have been undone in it, unseen; the get is younger than the gap.
+    let seen_whole = wanted.label_changes.iter().filter(|(record, ..)| Some(*record) > context.gap);
+    replay(&mut message.labels, seen_whole);
     // A get can show a new id with old labels: claiming the new id would skip the records in between.
     message.history_id = message.history_id.min(wanted.at_least.unwrap_or(context.cursor));
     Settled::Write(Some(RowWrite::Put(message)), Some(OwedWrite::Clear(wanted.id)))
 }
 
 fn settle_missing(wanted: &Wanted, row: Option<&RowHead>, context: &Context) -> Settled {
-    let since = wanted.owed.as_ref().map_or(context.now, |owed| owed.since);
-    let still_grace = context.now < since + context.grace || wanted.owed.is_none();
+    let first_missed = wanted.owed.as_ref().and_then(|owed| owed.missing_since);
     let stored = row.filter(|row| !row.deleted);
-    if still_grace {
-        let tries = wanted.owed.as_ref().map_or(0, |owed| owed.tries).saturating_add(1);
-        let due_at =
-            (context.now + visibility_retry(tries)).min(since + context.grace).max(context.now + STALE_RETRY);
-        let reason = if stored.is_some() { OwedReason::Vanished } else { OwedReason::NotVisibleYet };
-        return Settled::Write(None, Some(OwedWrite::Put(wanted.owed(reason, tries, due_at, context.now))));
+    if let Some(since) = first_missed
+        && context.now >= since + context.grace
+    {
+        // The tombstone keeps the row's own id, so that a later get can revive it.
+        let tombstone = stored.map(|row| RowWrite::Tombstone { id: wanted.id, history_id: row.history_id });
+        return Settled::Write(tombstone, Some(OwedWrite::Clear(wanted.id)));
     }
-    // The tombstone keeps the row's own id, so that a later get can revive it.
-    let tombstone = stored.map(|row| RowWrite::Tombstone { id: wanted.id, history_id: row.history_id });
-    Settled::Write(tombstone, Some(OwedWrite::Clear(wanted.id)))
+    let since = first_missed.unwrap_or(context.now);
+    let tries = wanted.next_try();
+    let due_at =
+        (context.now + visibility_retry(tries)).min(since + context.grace).max(context.now + STALE_RETRY);
+    let reason = if stored.is_some() { OwedReason::Vanished } else { OwedReason::NotVisibleYet };
+    let owed = Owed { missing_since: Some(since), ..wanted.owed(reason, tries, due_at, context.now) };
+    Settled::Write(None, Some(OwedWrite::Put(owed)))
 }
 
 /// A message that a push announced is usually visible within seconds: 5 s, 15 s, 45 s, then every two minutes.
@@ -107,7 +118,10 @@ fn visibility_retry(tries: u32) -> SignedDuration {
 }
 
 /// Applies label changes in the order of their records.
-pub(super) fn replay(labels: &mut Labels, changes: &[(HistoryId, String, bool)]) {
+pub(super) fn replay<'a>(
+    labels: &mut Labels,
+    changes: impl IntoIterator<Item = &'a (HistoryId, String, bool)>,
+) {
     for (_, label, added) in changes {
         if *added {
             labels.insert(label.clone());
@@ -129,6 +143,11 @@ impl Wanted {
         Self { id: owed.id, at_least, label_changes: owed.label_changes.clone(), owed: Some(owed) }
     }
 
+    /// The number of the try that just failed.
+    fn next_try(&self) -> u32 {
+        self.owed.as_ref().map_or(0, |owed| owed.tries).saturating_add(1)
+    }
+
     /// The debt it becomes, keeping everything that was seen of it.
     pub fn owed(&self, reason: OwedReason, tries: u32, due_at: Timestamp, now: Timestamp) -> Owed {
         // A message first merely waiting has not been missing since then.
@@ -140,6 +159,7 @@ impl Wanted {
             label_changes: self.label_changes.clone(),
             tries,
             since,
+            missing_since: None,
             due_at,
         }
     }

@@ -192,6 +192,9 @@ impl Engine {
         listing.ids.sort_unstable();
         listing.ids.dedup();
         self.count_listed(held, listing.ids.len());
+        if let Some(work) = held.sync.progress.work.first_mut() {
+            work.counts.listed = listing.ids.len() as u64;
+        }
         let compare = Compare {
             baseline,
             listed: listing.ids,
@@ -390,6 +393,7 @@ impl Compare {
             label_changes: Vec::new(),
             tries: 0,
             since: now,
+            missing_since: None,
             due_at: now,
         };
         if !listed {

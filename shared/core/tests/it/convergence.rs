@@ -61,6 +61,31 @@ fn take_hint(world: &mut World) -> Option<Job> {
     Some(job(world, Trigger::Continuation, None, lane, step))
 }
 
+/// Without crashes no push needs the poll: hints alone bring the replica to every target.
+fn check_that_hints_suffice(world: &mut World, mut workers: Vec<Worker>, seed: u64) {
+    world.faults = Faults::default();
+    while let Some(mut worker) = workers.pop() {
+        while advance(world, &mut worker) {}
+    }
+    let until = world.now + SignedDuration::from_secs(120);
+    while world.now < until {
+        while let Some(hint) = take_hint(world) {
+            run(world, hint);
+        }
+        world.now += SignedDuration::from_secs(1);
+    }
+    let sync = &world.sync;
+    let waits =
+        sync.lease.is_some() || sync.progress.errors.consecutive > 0 || !sync.progress.work.is_empty();
+    if !waits {
+        assert!(
+            sync.progress.cursor >= sync.target,
+            "seed {seed}: only the poll would find the push's change"
+        );
+        assert!(world.requests.is_empty(), "seed {seed}: only the poll would find the request");
+    }
+}
+
 /// No more faults: time passes, hints are delivered, the fan-out comes, until nothing is left to do.
 fn settle(world: &mut World) {
     world.faults = Faults::default();
@@ -100,7 +125,7 @@ fn check_equal(world: &World, seed: u64) {
 }
 
 /// Random work of a user, pushes, requests, workers that crash or oversleep their lease.
-fn live(world: &mut World, steps: u32, expiry: bool) {
+fn live(world: &mut World, steps: u32, expiry: bool) -> Vec<Worker> {
     let mut workers: Vec<Worker> = Vec::new();
     let mut requests = 0;
     for _ in 0..steps {
@@ -149,15 +174,20 @@ fn live(world: &mut World, steps: u32, expiry: bool) {
             }
         }
     }
+    workers
 }
 
+/// Tries as many histories as `seeds` holds, times `HISTORIES_SCALE` (1 unless set). Each names its seed.
 fn histories(seeds: std::ops::Range<u64>, faults: Faults, expiry: bool) {
-    for seed in seeds {
+    let scale = std::env::var("HISTORIES_SCALE").ok().and_then(|scale| scale.parse().ok()).unwrap_or(1_u64);
+    let end = seeds.start + (seeds.end - seeds.start) * scale;
+    for seed in seeds.start..end {
         let mut world = World::new(seed, faults);
         for _ in 0..world.rng.random_range(0..8) {
             world.user_acts();
         }
-        live(&mut world, 600, expiry);
+        let workers = live(&mut world, 600, expiry);
+        check_that_hints_suffice(&mut world, workers, seed);
         settle(&mut world);
         check_equal(&world, seed);
         assert!(world.closed.values().all(|status| *status != JobStatus::Queued));

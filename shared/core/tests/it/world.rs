@@ -200,24 +200,38 @@ impl World {
             let retry = self.chance(self.faults.retry);
             let hidden = self.chance(self.faults.not_visible);
             let stale = self.chance(self.faults.stale_get);
-            let answer = match self.mailbox.get(id) {
+            let answer = match self.mailbox.get(id).cloned() {
                 _ if retry => Fetched::Failed(retry_later()),
-                None => Fetched::NotFound,
                 Some(_) if hidden => Fetched::NotFound,
-                Some((labels, history_id)) => {
-                    let mut shown = (labels.clone(), *history_id);
-                    let floor = self.floor;
-                    let versions = self.versions.get(id).map_or(&[][..], Vec::as_slice);
-                    let old = versions.windows(2).find(|pair| pair[1].1 > floor).map(|pair| pair[0].clone());
-                    if stale && let Some(old) = old {
-                        shown = old;
+                now => {
+                    let shown = if stale { self.older_state(*id) } else { None };
+                    match shown.or(now) {
+                        None => Fetched::NotFound,
+                        Some((labels, history_id)) => {
+                            Fetched::Message(Box::new(message(*id, labels, history_id, self.now)))
+                        }
                     }
-                    Fetched::Message(Box::new(message(*id, shown.0, shown.1, self.now)))
                 }
             };
             answers.push((*id, answer));
         }
         Seen::Fetched(answers)
+    }
+
+    /// What a get that is behind shows: an older state under its own id, older labels under the newest id, or
+    /// a message that is deleted already.
+    fn older_state(&mut self, id: MessageId) -> Option<(Labels, HistoryId)> {
+        let versions = self.versions.get(&id)?;
+        let newest_id = versions.last()?.1;
+        if !self.mailbox.contains_key(&id) {
+            let deleted_at =
+                self.log.iter().rev().find(|record| record.changes.iter().any(|(of, _)| *of == id))?.id;
+            return versions.last().filter(|_| deleted_at > self.floor).cloned();
+        }
+        let (labels, own_id) =
+            versions.windows(2).find(|pair| pair[1].1 > self.floor).map(|pair| pair[0].clone())?;
+        let over = self.rng.random_bool(0.5);
+        Some((labels, if over { newest_id } else { own_id }))
     }
 
     // ---- the store's side
