@@ -22,6 +22,8 @@ const COOLDOWN: SignedDuration = SignedDuration::from_mins(30);
 const DELAY_MAX: SignedDuration = SignedDuration::from_mins(15);
 /// Waits after the first failures of a mailbox, seconds: a short outage of Gmail costs no cooldown.
 const FAILURE_WAITS: [i64; 4] = [5, 15, 60, 300];
+/// How long a hint that is sent again waits at least: long enough for a release.
+const HINT_AGAIN: SignedDuration = SignedDuration::from_secs(1);
 /// What is due within this gets a queue message of its own.
 const HINT_MAX: SignedDuration = SignedDuration::from_secs(150);
 /// How long after news a mailbox is looked at once more: longer than the second in which pushes are dropped.
@@ -38,6 +40,8 @@ pub(super) struct Release {
     pub insist: bool,
     /// Send a hint for what remains first.
     pub hint: Option<(Lane, SignedDuration)>,
+    /// The hint is on its way.
+    pub hinted: bool,
     pub outcome: Outcome,
 }
 
@@ -76,7 +80,7 @@ impl Engine {
             .map(|wait| (Lane::Sync, wait));
         let due_at = Some(soon.map_or(poll, |due| due.min(poll)));
         let outcome = Outcome::Synced(self.counts.clone());
-        self.hand_over(held, Release { due_at, status: None, insist: false, hint, outcome })
+        self.hand_over(held, Release { due_at, status: None, insist: false, hint, hinted: false, outcome })
     }
 
     /// Whether something has come due while slices were worked off.
@@ -97,22 +101,29 @@ impl Engine {
         let hint = (wait <= DELAY_MAX).then_some((lane, wait));
         let outcome = Outcome::Continued(self.counts.clone());
         // A hint is on its way, or `due_at` stands: somebody asking meanwhile changes nothing.
-        Release { due_at: Some(now + wait), status: None, insist: true, hint, outcome }
+        Release { due_at: Some(now + wait), status: None, insist: true, hint, hinted: false, outcome }
     }
 
     pub(super) fn hand_over(&mut self, held: &mut Held, release: Release) -> Next {
         match release.hint {
             // Before the release: a crash in between leaves a hint too many, never one too few.
-            Some((lane, delay)) => {
+            Some((lane, delay)) if !release.hinted => {
                 // Only work has steps: a look at history is never out of date.
                 let step = (lane == Lane::Backfill).then_some(held.sync.progress.step);
                 (
-                    Step::Handing(Release { hint: None, ..release }),
+                    Step::Handing(Release { hinted: true, ..release }),
                     Effect::SendContinuation { lane, step, delay },
                 )
             }
-            None => self.give_back(held, release),
+            Some(_) | None => self.give_back(held, release),
         }
+    }
+
+    /// The same release once more, after somebody asked. Whoever asked may have been the hint itself, come
+    /// while the lease was still held: it is sent again, a little later.
+    pub(super) fn hint_again(release: Release) -> Release {
+        let hint = release.hint.map(|(lane, delay)| (lane, delay.max(HINT_AGAIN)));
+        Release { hint, hinted: false, ..release }
     }
 
     pub(super) fn give_back(&mut self, held: &mut Held, release: Release) -> Next {
@@ -147,6 +158,7 @@ impl Engine {
             status,
             insist: false,
             hint: None,
+            hinted: false,
             outcome: Outcome::Failed(failure.clone()),
         };
         if let Some(after) = after {

@@ -255,7 +255,7 @@ impl Engine {
             }
             Reread::Release(release) => {
                 held.asked = asked;
-                self.give_back(held, release)
+                self.hand_over(held, Self::hint_again(release))
             }
             // Between slices: new mail never waits behind old.
             Reread::Slices if asked != held.asked || self.is_woken(held, now) => {

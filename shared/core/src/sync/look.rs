@@ -69,7 +69,14 @@ impl Engine {
         held.found_news = false;
         if let Some(until) = self.resting_until(held, now) {
             let outcome = Outcome::Continued(Counts::default());
-            let release = Release { due_at: Some(until), status: None, insist: true, hint: None, outcome };
+            let release = Release {
+                due_at: Some(until),
+                status: None,
+                insist: true,
+                hint: None,
+                hinted: false,
+                outcome,
+            };
             return self.hand_over(held, release);
         }
         if self.must_end(now) || Self::too_many_looks(held) {
@@ -149,7 +156,8 @@ impl Engine {
             let error = JobError { message_id: None, error: message, at: now };
             let closing = closings(&held.unattached(), JobStatus::Failed, &Counts::default(), &[error]);
             let outcome = Outcome::NotActive(status);
-            let release = Release { due_at: None, status: None, insist: false, hint: None, outcome };
+            let release =
+                Release { due_at: None, status: None, insist: false, hint: None, hinted: false, outcome };
             if closing.is_empty() {
                 return self.hand_over(held, release);
             }
