@@ -105,6 +105,12 @@ fn decide_unknown(folded: Folded, known: &Known) -> Decision {
     };
     // Only records not seen before: a page may be read twice.
     let seen = wanted.at_least.unwrap_or(HistoryId(0));
+    if folded.last > seen
+        && let Some(owed) = &mut wanted.owed
+    {
+        // A new record: the message lived after all.
+        owed.missing_since = None;
+    }
     wanted.label_changes.extend(folded.label_changes.into_iter().filter(|(record, ..)| *record > seen));
     keep_last_of_each_label(&mut wanted.label_changes);
     wanted.at_least = Some(seen.max(folded.last));

@@ -196,7 +196,7 @@ fn histories(seeds: std::ops::Range<u64>, faults: Faults, expiry: bool) {
 
 const ROUGH: Faults = Faults {
     retry: 60,
-    not_visible: 80,
+    not_visible: 250,
     missing_part: 60,
     stale_get: 0,
     commit_lost_answer: 40,

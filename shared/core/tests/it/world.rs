@@ -36,6 +36,7 @@ pub struct World {
     // Gmail
     pub mailbox: BTreeMap<MessageId, (Labels, HistoryId)>,
     pub versions: BTreeMap<MessageId, Vec<(Labels, HistoryId)>>,
+    pub born: BTreeMap<MessageId, Timestamp>,
     pub log: Vec<HistoryRecord>,
     pub head: u64,
     pub expired_up_to: u64,
@@ -84,6 +85,7 @@ impl World {
             faults,
             mailbox: BTreeMap::new(),
             versions: BTreeMap::new(),
+            born: BTreeMap::new(),
             log: Vec::new(),
             head: 990,
             expired_up_to: 0,
@@ -118,6 +120,7 @@ impl World {
         let id = MessageId(self.next_id);
         self.next_id += 1;
         let at = self.record(vec![(id, RecordChange::Added)]);
+        self.born.insert(id, self.now);
         let labels: Labels = ["INBOX", "UNREAD"].map(String::from).into();
         self.mailbox.insert(id, (labels.clone(), at));
         self.versions.insert(id, vec![(labels, at)]);
@@ -198,7 +201,9 @@ impl World {
                 continue;
             }
             let retry = self.chance(self.faults.retry);
-            let hidden = self.chance(self.faults.not_visible);
+            // New mail may be invisible for seconds; minutes here, to be hard on the engine.
+            let young = self.born.get(id).is_some_and(|born| self.now < *born + SignedDuration::from_mins(5));
+            let hidden = self.chance(self.faults.not_visible) && young;
             let stale = self.chance(self.faults.stale_get);
             let answer = match self.mailbox.get(id).cloned() {
                 _ if retry => Fetched::Failed(retry_later()),
