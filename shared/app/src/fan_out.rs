@@ -25,7 +25,12 @@ pub enum FanOutError {
 const PAGES_MAX: usize = 1_000;
 
 /// Queues a job for every mailbox that is due at `now`; gives how many.
-pub async fn fan_out(store: &Store, queue: &Queue, trace: &str, now: Timestamp) -> Result<usize, FanOutError> {
+pub async fn fan_out(
+    store: &Store,
+    queue: &Queue,
+    trace: &str,
+    now: Timestamp,
+) -> Result<usize, FanOutError> {
     let shards = (0..DUE_SHARDS).map(|shard| fan_out_shard(store, queue, trace, shard, now));
     let queued: Vec<Result<usize, FanOutError>> = futures::future::join_all(shards).await;
     let mut total = 0;

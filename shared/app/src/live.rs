@@ -10,14 +10,13 @@ use sync_core::{
     Disposition, EmailAddress, Failure, JobId, MailboxId, MessageId, TenantId, Timestamp,
     job::{Lane, Trigger},
     message::Message,
-    owed::Owed,
     quota::{Method, Regime, units},
     state::{Status, Sync},
     sync::{Acquired, Effect, Fetched, Observed, Seen},
 };
 use sync_gmail::{ClientCredentials, GmailClient, GmailError, History, RawMessage};
 use sync_queue::{JobMessage, Queue};
-use sync_store::{Release, Store};
+use sync_store::{Release, Store, StoreError};
 
 use crate::{
     access::{Access, access},
@@ -48,8 +47,6 @@ pub struct LiveSettings {
 
 /// Bodies put at once: the bucket answers in parallel, memory is bounded by the batch.
 const PUTS_AT_ONCE: usize = 8;
-/// Most owed items that are ordered by their time; beyond it the first ones stand for all.
-const OWED_SCAN_MAX: usize = 5_000;
 /// Rows of one page of a comparison.
 const SCAN_PAGE: u32 = 1_000;
 
@@ -111,7 +108,9 @@ impl LiveWorld {
         let (store, mailbox) = (self.clients.store.clone(), self.mailbox.clone());
         let mailbox = &mailbox;
         Ok(match effect {
-            Effect::RaiseTarget(target) => store.raise_target(mailbox, target).await.map(|_| Seen::Done).map_err(stored)?,
+            Effect::RaiseTarget(target) => {
+                store.raise_target(mailbox, target).await.map(|_| Seen::Done).map_err(stored)?
+            }
             Effect::LowerTarget { from, to } => {
                 store.lower_target(mailbox, from, to).await.map(|_| Seen::Done).map_err(stored)?
             }
@@ -133,13 +132,16 @@ impl LiveWorld {
                 let (rows, more) = store.scan_rows(mailbox, after, SCAN_PAGE).await.map_err(stored)?;
                 Seen::RowPage(rows, more)
             }
-            Effect::ReadOwed { limit } => Seen::Owed(self.owed(limit).await?),
+            Effect::ReadOwed { limit } => Seen::Owed(store.read_owed(mailbox, limit).await.map_err(stored)?),
             Effect::ReadOwedOf(ids) => Seen::Owed(store.read_owed_of(mailbox, &ids).await.map_err(stored)?),
             Effect::SaveList { key, ids } => {
                 store.save_list(mailbox, &key, &ids).await.map(|()| Seen::Done).map_err(stored)?
             }
             Effect::LoadList { key, position, limit } => {
-                Seen::ListSlice(store.load_list(mailbox, &key, position, limit).await.map_err(stored)?)
+                match store.load_list(mailbox, &key, position, limit).await {
+                    Err(StoreError::NotFound { .. }) => Seen::ListSlice(Vec::new()),
+                    ids => Seen::ListSlice(ids.map_err(stored)?),
+                }
             }
             Effect::Commit(commit) => Seen::Committed(store.commit(&commit).await.map_err(stored)?),
             Effect::SendContinuation { lane, step, delay } => self.hint(lane, step, delay, now).await?,
@@ -151,10 +153,13 @@ impl LiveWorld {
                 Seen::Released(store.release(mailbox, &release).await.map_err(stored)?)
             }
             Effect::Fetch(ids) => Seen::Fetched(self.fetch(&ids, now).await?),
-            Effect::GetProfile | Effect::ListHistory { .. } | Effect::ListMessages { .. } | Effect::ListLabels => {
-                self.ask_gmail(&effect, now).await?
+            Effect::GetProfile
+            | Effect::ListHistory { .. }
+            | Effect::ListMessages { .. }
+            | Effect::ListLabels => self.ask_gmail(&effect, now).await?,
+            Effect::Finish(_) => {
+                return Err(Failure::new(Disposition::Defect, "a finished run has no effects"));
             }
-            Effect::Finish(_) => return Err(Failure::new(Disposition::Defect, "a finished run has no effects")),
         })
     }
 
@@ -175,24 +180,6 @@ impl LiveWorld {
             }
         }
         Ok(Seen::Requests(requests))
-    }
-
-    /// What is owed, earliest first.
-    async fn owed(&self, limit: u32) -> Result<Vec<Owed>, Failure> {
-        let mut owed = Vec::new();
-        let mut cursor: Option<String> = None;
-        loop {
-            let page =
-                self.clients.store.list_owed(&self.mailbox, 500, cursor.as_deref()).await.map_err(stored)?;
-            owed.extend(page.items);
-            cursor = page.next;
-            if cursor.is_none() || owed.len() >= OWED_SCAN_MAX {
-                break;
-            }
-        }
-        owed.sort_by_key(|owed| owed.due_at);
-        owed.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
-        Ok(owed)
     }
 
     async fn hint(
@@ -227,7 +214,8 @@ impl LiveWorld {
             return Ok(access.clone());
         }
         let clients = &self.clients;
-        let fresh = access(&clients.store, &clients.gmail, &clients.oauth, &self.mailbox, refused, now).await?;
+        let fresh =
+            access(&clients.store, &clients.gmail, &clients.oauth, &self.mailbox, refused, now).await?;
         self.access = Some(fresh.clone());
         Ok(fresh)
     }
@@ -272,7 +260,11 @@ impl LiveWorld {
     }
 
     /// Gets messages a window at a time, so that only so many bodies are in memory.
-    async fn fetch(&mut self, ids: &[MessageId], now: Timestamp) -> Result<Vec<(MessageId, Fetched)>, Failure> {
+    async fn fetch(
+        &mut self,
+        ids: &[MessageId],
+        now: Timestamp,
+    ) -> Result<Vec<(MessageId, Fetched)>, Failure> {
         let mut results = Vec::with_capacity(ids.len());
         let mut refused = false;
         for window in ids.chunks(self.settings.fetch_window) {
@@ -287,7 +279,8 @@ impl LiveWorld {
                 answers = self.get(window, &token).await;
             }
             // Out of quota: asking for the rest would only earn more refusals.
-            let stop = answers.iter().any(|(_, answer)| matches!(answer, Err(GmailError::RateLimited { .. })));
+            let stop =
+                answers.iter().any(|(_, answer)| matches!(answer, Err(GmailError::RateLimited { .. })));
             results.extend(self.keep(answers).await);
             if stop {
                 break;
@@ -296,16 +289,26 @@ impl LiveWorld {
         Ok(results)
     }
 
-    async fn get(&mut self, ids: &[MessageId], access: &Access) -> Vec<(MessageId, Result<RawMessage, GmailError>)> {
+    async fn get(
+        &mut self,
+        ids: &[MessageId],
+        access: &Access,
+    ) -> Vec<(MessageId, Result<RawMessage, GmailError>)> {
         self.units += units(Method::MessagesGet, self.settings.regime) * ids.len() as u64;
         self.clients.gmail.get_raw_batch(&access.token, ids).await
     }
 
     /// Parses what was got and puts the bodies, before any row can name them.
-    async fn keep(&self, answers: Vec<(MessageId, Result<RawMessage, GmailError>)>) -> Vec<(MessageId, Fetched)> {
+    async fn keep(
+        &self,
+        answers: Vec<(MessageId, Result<RawMessage, GmailError>)>,
+    ) -> Vec<(MessageId, Fetched)> {
         let kept = answers.into_iter().map(|(id, answer)| async move {
             let fetched = match answer {
-                Ok(raw) => self.keep_one(raw).await.map_or_else(Fetched::Failed, |message| Fetched::Message(Box::new(message))),
+                Ok(raw) => self
+                    .keep_one(raw)
+                    .await
+                    .map_or_else(Fetched::Failed, |message| Fetched::Message(Box::new(message))),
                 Err(GmailError::NotFound) => Fetched::NotFound,
                 Err(error) => Fetched::Failed(error.failure()),
             };
@@ -315,7 +318,8 @@ impl LiveWorld {
     }
 
     async fn keep_one(&self, raw: RawMessage) -> Result<Message, Failure> {
-        let owner = self.address.as_ref().ok_or_else(|| Failure::new(Disposition::Defect, "no lease was taken"))?;
+        let owner =
+            self.address.as_ref().ok_or_else(|| Failure::new(Disposition::Defect, "no lease was taken"))?;
         // Mail is hostile: one message that breaks the parser is one debt, not a dead worker.
         let parsed = std::panic::catch_unwind(AssertUnwindSafe(|| sync_gmail::mime::to_message(&raw, owner)));
         let mut message =
@@ -332,6 +336,7 @@ impl World for LiveWorld {
     }
 }
 
-fn stored(error: sync_store::StoreError) -> Failure {
+#[expect(clippy::needless_pass_by_value, reason = "the shape that map_err takes")]
+fn stored(error: StoreError) -> Failure {
     Failure::new(error.disposition(), error.to_string())
 }

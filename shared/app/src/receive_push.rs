@@ -65,9 +65,9 @@ impl Received {
 
 /// Receives one push.
 pub async fn receive_push(receiver: &PushReceiver, push: Push<'_>, now: Timestamp) -> Received {
-    let received = receive(receiver, &push, now).await;
+    let outcome = receive(receiver, &push, now).await;
     let trace = push.trace;
-    match &received {
+    match &outcome {
         Received::Queued(0) => {
             tracing::info!(trace, pushes_unknown = 1, "a push for a mailbox that nobody has connected");
         }
@@ -76,7 +76,7 @@ pub async fn receive_push(receiver: &PushReceiver, push: Push<'_>, now: Timestam
         Received::Malformed(what) => tracing::warn!(trace, pushes_malformed = 1, what, "a push was refused"),
         Received::Unavailable(why) => tracing::error!(trace, why, "a push could not be taken"),
     }
-    received
+    outcome
 }
 
 async fn receive(receiver: &PushReceiver, push: &Push<'_>, now: Timestamp) -> Received {

@@ -61,7 +61,13 @@ pub async fn sync(
 }
 
 /// One line for one outcome, where it is handled.
-fn tell(outcome: &Outcome, mailbox: &sync_core::MailboxId, trigger: Trigger, quota_units: u64, duration_ms: i128) {
+fn tell(
+    outcome: &Outcome,
+    mailbox: &sync_core::MailboxId,
+    trigger: Trigger,
+    quota_units: u64,
+    duration_ms: i128,
+) {
     let counted = |what: &str, counts: &Counts| {
         tracing::info!(
             mailbox.id = %mailbox,
@@ -79,7 +85,9 @@ fn tell(outcome: &Outcome, mailbox: &sync_core::MailboxId, trigger: Trigger, quo
     match outcome {
         Outcome::Synced(counts) => counted("synced", counts),
         Outcome::Continued(counts) => counted("what remains is scheduled", counts),
-        Outcome::Busy => tracing::info!(mailbox.id = %mailbox, duration_ms, "somebody else works on it and will look again"),
+        Outcome::Busy => {
+            tracing::info!(mailbox.id = %mailbox, duration_ms, "somebody else works on it and will look again");
+        }
         Outcome::NotActive(status) => {
             tracing::info!(mailbox.id = %mailbox, status = status.name(), "not to be synced");
         }
@@ -111,15 +119,18 @@ async fn keep_history(
         }
     }
     let (status, counts, error) = match outcome {
-        Outcome::Synced(counts) | Outcome::Continued(counts) if counts.inserted + counts.updated + counts.deleted > 0 => {
+        Outcome::Synced(counts) | Outcome::Continued(counts)
+            if counts.inserted + counts.updated + counts.deleted > 0 =>
+        {
             let status = if counts.debts > 0 { JobStatus::Partial } else { JobStatus::Success };
             (status, counts.clone(), None)
         }
         Outcome::Failed(failure) => (JobStatus::Failed, Counts::default(), Some(failure.message.clone())),
         _ => return,
     };
-    // A continuation's doings are its request's.
-    let is_own = matches!(trigger, Trigger::Push | Trigger::Schedule) && world.jobs().is_empty();
+    // Under a request it is the request's doing; a continuation without one is the second look after news.
+    let has_no_request = matches!(trigger, Trigger::Push | Trigger::Schedule | Trigger::Continuation);
+    let is_own = has_no_request && world.jobs().is_empty();
     if !is_own {
         return;
     }

@@ -98,7 +98,8 @@ fn lane_of(record: &SqsMessage) -> Lane {
 
 async fn retry_soon(queue: &Queue, lane: Lane, record: &SqsMessage) {
     let Some(handle) = &record.receipt_handle else { return };
-    let tries: u32 = record.attributes.get("ApproximateReceiveCount").and_then(|count| count.parse().ok()).unwrap_or(1);
+    let tries: u32 =
+        record.attributes.get("ApproximateReceiveCount").and_then(|count| count.parse().ok()).unwrap_or(1);
     let wait = RETRY_FIRST_SECONDS.saturating_mul(1 << tries.saturating_sub(1).min(8)).min(RETRY_MAX_SECONDS);
     if let Err(error) = queue.retry_later(lane, handle, SignedDuration::from_secs(wait)).await {
         tracing::warn!(%error, "a failed job keeps the queue's own visibility timeout");

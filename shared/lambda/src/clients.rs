@@ -107,7 +107,7 @@ async fn oauth_client(config: &Config, sdk: &SdkConfig) -> Result<ClientCredenti
         .map_err(|_| failed("the secret could not be read"))?;
     let text = answer.secret_string().ok_or_else(|| failed("the secret is not text"))?;
     // The parser's own words would quote the secret.
-    let secret: OauthSecret =
-        serde_json::from_str(text).map_err(|_| failed(r#"must be {"client_id": "…", "client_secret": "…"}"#))?;
+    let secret: OauthSecret = serde_json::from_str(text)
+        .map_err(|_| failed(r#"must be {"client_id": "…", "client_secret": "…"}"#))?;
     Ok(ClientCredentials { client_id: secret.client_id, client_secret: secret.client_secret })
 }

@@ -74,13 +74,14 @@ impl Config {
     /// From any lookup, so that tests set no environment. An empty value counts as none: that is how a
     /// template leaves a parameter out.
     pub fn from_lookup(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
-        let reader = Reader { lookup: Box::new(lookup) };
+        let reader = Reader { lookup: &lookup };
         let timeout: i64 = reader.number("WORKER_TIMEOUT_SECONDS", 300, 30..=900)?;
         let checkpoint: i64 = reader.number("CHECKPOINT_SECONDS", 20, 1..=300)?;
         if checkpoint * 2 > timeout {
             return Err(error("CHECKPOINT_SECONDS", "must be at most half of WORKER_TIMEOUT_SECONDS"));
         }
-        let minutes = |name, default| reader.number::<i64>(name, default, 1..=1_440).map(SignedDuration::from_mins);
+        let minutes =
+            |name, default| reader.number::<i64>(name, default, 1..=1_440).map(SignedDuration::from_mins);
         Ok(Self {
             table: reader.required("TABLE_NAME")?,
             bucket: reader.required("BUCKET_NAME")?,
@@ -91,7 +92,8 @@ impl Config {
             oauth_secret_id: reader.required("OAUTH_SECRET_ID")?,
             gmail_api_url: reader.endpoint("GMAIL_API_URL", "https://gmail.googleapis.com")?,
             google_oauth_url: reader.endpoint("GOOGLE_OAUTH_URL", "https://oauth2.googleapis.com")?,
-            google_certs_url: reader.endpoint("GOOGLE_CERTS_URL", "https://www.googleapis.com/oauth2/v3/certs")?,
+            google_certs_url: reader
+                .endpoint("GOOGLE_CERTS_URL", "https://www.googleapis.com/oauth2/v3/certs")?,
             topic: reader.topic(),
             push: reader.push()?,
             verification_token: reader.optional("PUBSUB_VERIFICATION_TOKEN").map(SecretString::from),
@@ -104,7 +106,11 @@ impl Config {
                 lease: SignedDuration::from_secs(timeout + 30),
                 interval: minutes("SYNC_INTERVAL_MINUTES", 60)?,
                 interval_without_watch: minutes("SYNC_INTERVAL_WITHOUT_WATCH_MINUTES", 5)?,
-                visibility_grace: SignedDuration::from_secs(reader.number("VISIBILITY_GRACE_SECONDS", 600, 1..=86_400)?),
+                visibility_grace: SignedDuration::from_secs(reader.number(
+                    "VISIBILITY_GRACE_SECONDS",
+                    600,
+                    1..=86_400,
+                )?),
                 initial_newest: reader.number("INITIAL_NEWEST", 50, 0..=500)?,
                 initial_days: reader.number("INITIAL_DAYS", 30, 0..=3_650)?,
                 ..Settings::default()
@@ -113,8 +119,10 @@ impl Config {
     }
 }
 
+type Lookup<'a> = dyn Fn(&str) -> Option<String> + 'a;
+
 struct Reader<'a> {
-    lookup: Box<dyn Fn(&str) -> Option<String> + 'a>,
+    lookup: &'a Lookup<'a>,
 }
 
 fn error(name: &'static str, problem: impl Into<String>) -> ConfigError {
@@ -130,7 +138,12 @@ impl Reader<'_> {
         self.optional(name).ok_or_else(|| error(name, "is required"))
     }
 
-    fn number<T>(&self, name: &'static str, default: T, bounds: std::ops::RangeInclusive<T>) -> Result<T, ConfigError>
+    fn number<T>(
+        &self,
+        name: &'static str,
+        default: T,
+        bounds: std::ops::RangeInclusive<T>,
+    ) -> Result<T, ConfigError>
     where
         T: FromStr + PartialOrd + Display + Copy,
     {
@@ -198,7 +211,10 @@ mod tests {
         assert_eq!(config.engine.lease.as_secs(), 330);
         assert_eq!(config.engine.interval.as_mins(), 60);
         assert_eq!(config.engine.visibility_grace.as_secs(), 600);
-        assert_eq!((config.engine.initial_newest, config.engine.initial_days, config.fetch_window), (50, 30, 25));
+        assert_eq!(
+            (config.engine.initial_newest, config.engine.initial_days, config.fetch_window),
+            (50, 30, 25)
+        );
         assert!(config.push.is_none() && config.topic.is_none());
     }
 
@@ -209,13 +225,20 @@ mod tests {
         assert_eq!(complain("INITIAL_NEWEST", "many"), r#"INITIAL_NEWEST: must be 0 to 500, is "many""#);
         assert_eq!(complain("TABLE_NAME", " "), "TABLE_NAME: is required");
         assert_eq!(complain("PUSH_AUDIENCE", "us"), "PUSH_SERVICE_ACCOUNT: is required beside PUSH_AUDIENCE");
-        assert!(complain("CHECKPOINT_SECONDS", "299").starts_with("CHECKPOINT_SECONDS: must be at most half"));
+        assert!(
+            complain("CHECKPOINT_SECONDS", "299").starts_with("CHECKPOINT_SECONDS: must be at most half")
+        );
         assert!(complain("QUOTA_REGIME", "free").starts_with("QUOTA_REGIME: must be current or legacy"));
     }
 
     #[test]
     fn endpoints_are_googles_or_this_machines() {
         assert!(with("GMAIL_API_URL", "http://127.0.0.1:4100").is_ok());
-        assert!(with("GMAIL_API_URL", "https://gmail.example.com").expect_err("foreign").to_string().starts_with("GMAIL_API_URL"));
+        assert!(
+            with("GMAIL_API_URL", "https://gmail.example.com")
+                .expect_err("foreign")
+                .to_string()
+                .starts_with("GMAIL_API_URL")
+        );
     }
 }

@@ -29,7 +29,12 @@ pub struct Ticked {
 }
 
 /// Runs one task.
-pub async fn run(store: &Store, queue: &Queue, tick: Tick, trace: String) -> Result<Ticked, lambda_http::Error> {
+pub async fn run(
+    store: &Store,
+    queue: &Queue,
+    tick: Tick,
+    trace: String,
+) -> Result<Ticked, lambda_http::Error> {
     match tick.task {
         Task::FanOut => Ok(Ticked { queued: fan_out(store, queue, &trace, Timestamp::now()).await? }),
     }

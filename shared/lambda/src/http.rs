@@ -5,14 +5,17 @@ use lambda_http::{Body, Request, RequestExt as _, Response};
 use sync_app::receive_push::{Push, PushReceiver, Received, receive_push};
 
 /// Answers one push. The body says what was wrong, for whoever sets the subscription up.
-pub async fn answer_push(receiver: &PushReceiver, request: Request) -> Result<Response<Body>, lambda_http::Error> {
+pub async fn answer_push(
+    receiver: &PushReceiver,
+    request: Request,
+) -> Result<Response<Body>, lambda_http::Error> {
     let trace = trace_of(&request);
     let parameters = request.query_string_parameters();
-    let bearer = request.headers().get("authorization").and_then(|value| value.to_str().ok()).and_then(bearer_of);
+    let bearer =
+        request.headers().get("authorization").and_then(|value| value.to_str().ok()).and_then(bearer_of);
     let body: &[u8] = request.body().as_ref();
     let push = Push { bearer, url_token: parameters.first("token"), body, trace: &trace };
-    let received = receive_push(receiver, push, Timestamp::now()).await;
-    respond(&received, &trace)
+    respond(&receive_push(receiver, push, Timestamp::now()).await, &trace)
 }
 
 fn respond(received: &Received, trace: &str) -> Result<Response<Body>, lambda_http::Error> {

@@ -17,6 +17,8 @@ type Result<T> = std::result::Result<T, StoreError>;
 const BODY_BYTES_MAX: usize = 64 * 1_024 * 1_024;
 /// Level 3 is zstd's own default: mail shrinks to about half, at hundreds of MB a second.
 const COMPRESSION_LEVEL: i32 = 3;
+/// Tells the bucket's lifecycle rule what is a list: it expires, mail never does.
+const LIST_TAG: &str = "kind=fetch-list";
 /// Bytes of an id in a list.
 const ID_BYTES: u64 = 8;
 /// Most ids read at once.
@@ -43,7 +45,7 @@ impl Store {
             zstd::encode_all(raw.as_slice(), COMPRESSION_LEVEL).map(|compressed| (body, compressed))
         };
         let (body, compressed) = blocking(work).await?.map_err(|error| corrupt_body(&error))?;
-        self.put_object("put body", body_key(mailbox, &body), compressed).await?;
+        self.put_object("put body", body_key(mailbox, &body), compressed, None).await?;
         Ok(body)
     }
 
@@ -60,7 +62,7 @@ impl Store {
     /// Writes a list of ids in this order. The name is 1 to 200 letters, digits, `-`, `_`, `.`, `/`.
     pub async fn save_list(&self, mailbox: &MailboxId, name: &str, ids: &[MessageId]) -> Result<()> {
         let bytes = ids.iter().flat_map(|id| id.0.to_be_bytes()).collect();
-        self.put_object("save list", list_key(mailbox, name)?, bytes).await
+        self.put_object("save list", list_key(mailbox, name)?, bytes, Some(LIST_TAG)).await
     }
 
     /// Reads at most `limit` (up to 100,000) ids of a list from this position; fewer only at its end.
@@ -88,12 +90,19 @@ impl Store {
         Ok(ids.iter().map(|id| MessageId(u64::from_be_bytes(*id))).collect())
     }
 
-    async fn put_object(&self, operation: &'static str, key: String, bytes: Vec<u8>) -> Result<()> {
+    async fn put_object(
+        &self,
+        operation: &'static str,
+        key: String,
+        bytes: Vec<u8>,
+        tag: Option<&str>,
+    ) -> Result<()> {
         self.s3
             .put_object()
             .bucket(&self.config.bucket)
             .key(key)
             .body(ByteStream::from(bytes))
+            .set_tagging(tag.map(str::to_owned))
             .send()
             .await
             .map_err(|error| StoreError::from_sdk(operation, &error))?;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use sync_core::{MailboxId, MessageId, Timestamp, owed::Owed};
+use sync_core::{MailboxId, MessageId, owed::Owed};
 
 use crate::{
     Page, Store, StoreError,
@@ -14,38 +14,28 @@ type Result<T> = std::result::Result<T, StoreError>;
 
 /// Most items of one page.
 const PAGE_MAX: u32 = 500;
+/// Most items that are ordered by their time at once: a few MB, ten reads.
+pub const OWED_SCAN_MAX: usize = 5_000;
 /// Highest sort key of an owed item.
 const LAST: &str = "OWED#~";
 
 impl Store {
-    /// What is due at `now`, at most `limit`: of the newest messages, ordered by the time they are due.
+    /// What a mailbox owes, due or not, earliest first, at most `limit`.
     ///
-    /// Reads the mailbox's owed items until it has enough; those not due are read and left.
-    pub async fn read_owed_due(&self, mailbox: &MailboxId, now: Timestamp, limit: u32) -> Result<Vec<Owed>> {
-        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    /// Reads at most [`OWED_SCAN_MAX`] items, those of the newest messages: beyond that they stand for all.
+    pub async fn read_owed(&self, mailbox: &MailboxId, limit: u32) -> Result<Vec<Owed>> {
         let mut found: Vec<Owed> = Vec::new();
-        let mut start = None;
+        let mut cursor: Option<String> = None;
         loop {
-            let answer = self
-                .query_range(keys::partition(mailbox), keys::OWED.to_owned(), LAST.to_owned())
-                // Ids grow with time: new mail never waits behind old.
-                .scan_index_forward(false)
-                .filter_expression("due_at <= :now")
-                .expression_attribute_values(":now", time(now))
-                .set_exclusive_start_key(start)
-                .send()
-                .await
-                .map_err(|error| StoreError::from_sdk("read owed", &error))?;
-            for item in answer.items.unwrap_or_default() {
-                found.push(owed_from(&item)?);
-            }
-            start = answer.last_evaluated_key;
-            if start.is_none() || found.len() >= limit {
+            let page = self.list_owed(mailbox, PAGE_MAX, cursor.as_deref()).await?;
+            found.extend(page.items);
+            cursor = page.next;
+            if cursor.is_none() || found.len() >= OWED_SCAN_MAX {
                 break;
             }
         }
-        found.truncate(limit);
         found.sort_by_key(|owed| owed.due_at);
+        found.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
         Ok(found)
     }
 
@@ -79,7 +69,7 @@ impl Store {
     }
 }
 
-/// The change that makes an item say this. `due_at` is beside it as a number, for the filter.
+/// The change that makes an item say this. `due_at` is beside it as a number, for people who query.
 pub(crate) fn change_of(owed: &Owed) -> Result<Change> {
     Ok(Change::default()
         .set("v", number(SCHEMA_VERSION))

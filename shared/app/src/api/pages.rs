@@ -23,7 +23,7 @@ struct Asset {
 const HTML: &str = "text/html; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 
-static ASSETS: [Asset; 7] = [
+static ASSETS: [Asset; 11] = [
     Asset { path: "/", kind: HTML, text: include_str!("../dashboard/index.html") },
     Asset {
         path: "/assets/app.css",
@@ -31,6 +31,10 @@ static ASSETS: [Asset; 7] = [
         text: include_str!("../dashboard/app.css"),
     },
     Asset { path: "/assets/app.js", kind: SCRIPT, text: include_str!("../dashboard/app.js") },
+    Asset { path: "/assets/activity.js", kind: SCRIPT, text: include_str!("../dashboard/activity.js") },
+    Asset { path: "/assets/api.js", kind: SCRIPT, text: include_str!("../dashboard/api.js") },
+    Asset { path: "/assets/connect.js", kind: SCRIPT, text: include_str!("../dashboard/connect.js") },
+    Asset { path: "/assets/mail.js", kind: SCRIPT, text: include_str!("../dashboard/mail.js") },
     Asset { path: "/assets/mailbox.js", kind: SCRIPT, text: include_str!("../dashboard/mailbox.js") },
     Asset { path: "/assets/overview.js", kind: SCRIPT, text: include_str!("../dashboard/overview.js") },
     Asset { path: "/assets/dom.js", kind: SCRIPT, text: include_str!("../dashboard/dom.js") },
@@ -84,6 +88,11 @@ mod tests {
                 "{}",
                 asset.path
             );
+            for import in text.split(" from \"").skip(1) {
+                let file = import.split('"').next().unwrap_or_default().trim_start_matches('.');
+                let served = ASSETS.iter().any(|one| one.path == format!("/assets{file}"));
+                assert!(served || asset.kind != SCRIPT, "{} imports {file}", asset.path);
+            }
             for script in text.split("<script").skip(1) {
                 assert!(script.trim_start().starts_with("type=\"module\" src=\"/assets/"), "{}", asset.path);
             }

@@ -1,51 +1,38 @@
-// One mailbox: its mail on the left, one mail on the right.
+// One mailbox: its mail on the left; on the right one conversation, or how the mailbox does.
 
-import { ago, api, avatar, badge, bytes, condition, h, icon, number, person, progress, secondsSince, sync, when } from "./dom.js";
+import { charts, history } from "./activity.js";
+import { api, badge, isMoving, isWatched, progress, syncButton, toast } from "./api.js";
+import { ago, avatar, chips, empty, exactly, failure, h, icon, number, other, plural, replace, skeleton, when, who } from "./dom.js";
+import { conversation } from "./mail.js";
 
-/** Labels that say nothing in a list. */
-const QUIET = new Set(["INBOX", "UNREAD", "SENT", "CATEGORY_PERSONAL"]);
-const label = (id) => id.replace(/^CATEGORY_/, "").toLowerCase().replace(/^./, (letter) => letter.toUpperCase());
+/** What the list shows: words, and the API's parameters. */
+const FOLDERS = [["All", {}], ["Inbox", { label: "INBOX" }], ["Unread", { unread: "true" }], ["Starred", { label: "STARRED" }], ["Sent", { label: "SENT" }], ["Spam", { label: "SPAM" }], ["Trash", { label: "TRASH" }]];
 
-export function openMailbox(mailboxId, emailId, frame) {
-  const view = { mailboxId, closed: false, filters: { text: "", by: "subject", unread: false, label: "" }, items: [], next: null, selected: null, serial: 0 };
-  const path = `/api/integrations/${mailboxId}`;
-  const list = h("ul", { class: "mails", role: "listbox", "aria-label": "Mails" });
+export function openMailbox(mailboxId, emailId, { content, schedule }) {
+  const view = { mailboxId, closed: false, shown: false, selected: null, items: [], next: null, known: null, serial: 0, mailbox: null };
+  const filter = { folder: {}, by: "subject", text: "" };
+  const list = h("ul", { class: "mails", "aria-label": "Mails" });
   const foot = h("div", { class: "mails-foot" });
   const reader = h("section", { class: "reader", "aria-label": "Mail", tabindex: "-1" });
-  const head = h("div", { class: "mailbox-head" });
-  const root = h("div", { class: "mailbox" }, head,
-    h("div", { class: "panes" }, h("section", { class: "list", "aria-label": "Mail list" }, filters(view, () => reload()), list, foot), reader));
-
-  async function refreshHead() {
-    const mailbox = await api(path);
-    if (view.closed) return null;
-    if (!head.querySelector(".spinning")) renderHead(mailbox);
-    document.title = `${mailbox.email} · Gmail Sync`;
-    return mailbox;
-  }
+  const head = h("header", { class: "mailbox-head" });
+  const scroller = h("section", { class: "list", "aria-label": "Mail list" }, filters(filter, anew), list, foot);
+  const root = h("div", { class: "mailbox" }, head, h("div", { class: "panes" }, scroller, reader));
 
   function renderHead(mailbox) {
-    const button = (text, full) => {
-      const made = h("button", { class: full ? "button quiet" : "button primary", type: "button", title: full ? "List everything and compare" : "Fetch what changed" }, icon("sync"), text);
-      made.addEventListener("click", async () => { await sync(mailbox, made, full); view.refresh(); });
-      return made;
-    };
-    head.replaceChildren(
-      h("a", { class: "button quiet round", href: "#/", "aria-label": "Back to all mailboxes" }, icon("back")),
+    const after = () => view.refresh();
+    replace(head,
+      h("a", { class: "button quiet round", href: "#/", "aria-label": "All mailboxes", "data-key": "home" }, icon("back")),
       avatar(mailbox.email),
-      h("div", { class: "mailbox-title" }, h("h1", {}, mailbox.email),
-        h("p", { class: "muted small" }, `${number(mailbox.totals.messages)} messages · synced ${ago(secondsSince(mailbox.lastSyncAt))}${mailbox.debts ? ` · ${number(mailbox.debts)} debts` : ""}`)),
+      h("div", { class: "mailbox-title" }, h("h1", { title: mailbox.email }, mailbox.email),
+        h("p", { class: "muted small" }, plural(mailbox.totals.messages, "message"), " · synced ", ago(mailbox.lastSyncAt), mailbox.debts ? h("span", { class: "warn-text" }, ` · ${plural(mailbox.debts, "debt")}`) : null)),
       badge(mailbox),
       mailbox.backfill ? progress(mailbox.backfill) : h("span", { class: "spacer" }),
-      ...(mailbox.status === "active" ? [button("Full sync", true), button("Sync", false)] : []));
+      mailbox.status === "active" ? [syncButton(mailbox, { full: true, look: "quiet", after }), syncButton(mailbox, { look: "primary", after })] : null);
   }
 
   function query(cursor, limit) {
-    const parameters = new URLSearchParams({ mailbox: mailboxId, limit: String(limit) });
-    const { text, by, unread, label: wanted } = view.filters;
-    if (text) parameters.set(by, text);
-    if (unread) parameters.set("unread", "true");
-    if (wanted) parameters.set("label", wanted);
+    const parameters = new URLSearchParams({ mailbox: mailboxId, limit: String(limit), ...filter.folder });
+    if (filter.text) parameters.set(filter.by, filter.text);
     if (cursor) parameters.set("cursor", cursor);
     return `/api/emails?${parameters}`;
   }
@@ -60,145 +47,167 @@ export function openMailbox(mailboxId, emailId, frame) {
     renderList();
   }
 
-  async function more() {
-    const serial = view.serial;
-    const page = await api(query(view.next, 50));
-    if (view.closed || serial !== view.serial) return;
-    view.items = [...view.items, ...page.items];
-    view.next = page.nextCursor;
-    renderList();
+  /** Another filter: another list, from its beginning. */
+  async function anew() {
+    view.items = [];
+    view.known = null;
+    replace(list);
+    replace(foot, skeleton("mail-bones", 6));
+    scroller.scrollTop = 0;
+    await reload().catch((error) => replace(foot, failure(error, anew)));
   }
 
-  function renderList() {
-    const focused = list.contains(document.activeElement) ? document.activeElement.dataset.id : null;
-    list.replaceChildren(...view.items.map((mail) => row(mail, mail.id === view.selected)));
-    if (focused) list.querySelector(`[data-id="${CSS.escape(focused)}"]`)?.focus({ preventScroll: true });
-    const filtered = view.filters.text || view.filters.unread || view.filters.label;
-    if (view.next) {
-      const button = h("button", { class: "button wide", type: "button" }, view.items.length ? "Load more" : "Keep looking");
-      button.addEventListener("click", () => { button.disabled = true; more().catch(() => { button.disabled = false; }); });
-      foot.replaceChildren(button);
-    } else if (view.items.length === 0) {
-      foot.replaceChildren(h("div", { class: "empty small-empty" }, h("span", { class: "empty-icon" }, icon("inbox")),
-        h("p", { class: "muted" }, filtered ? "No mail fits these filters." : "No mail yet. It appears here as it is synced.")));
-    } else {
-      foot.replaceChildren(h("p", { class: "muted small end" }, "That is all."));
+  async function more(event) {
+    const button = event.currentTarget;
+    button.disabled = true;
+    const serial = view.serial;
+    try {
+      const page = await api(query(view.next, 50));
+      if (view.closed || serial !== view.serial) return;
+      view.items.push(...page.items);
+      view.next = page.nextCursor;
+      for (const mail of page.items) view.known?.add(mail.id);
+      renderList();
+    } catch (error) {
+      toast("bad", "Could not load more", error.message);
+      button.disabled = false;
     }
   }
 
-  function row(mail, selected) {
-    const unread = mail.labelIds.includes("UNREAD");
-    const who = mail.direction === "outbound" ? `To ${mail.to.map(person).join(", ") || "nobody"}` : person(mail.from);
-    return h("li", { role: "presentation" },
-      h("a", { class: `mail ${unread ? "unread" : ""}`, role: "option", "aria-selected": selected ? "true" : "false", "data-id": mail.id, href: `#/mailbox/${mailboxId}/${mail.id}` },
-        avatar(mail.direction === "outbound" ? (mail.to[0]?.email ?? "?") : (mail.from?.email ?? "?")),
-        h("span", { class: "mail-body" },
-          h("span", { class: "mail-line" }, h("span", { class: "who" }, who), mail.hasAttachments ? icon("clip") : null, h("time", { datetime: mail.receivedAt ?? "" }, when(mail.receivedAt))),
-          h("span", { class: "subject" }, mail.subject || "(no subject)"),
-          h("span", { class: "snippet" }, mail.snippet),
-          chips(mail.labelIds))));
+  function renderList() {
+    const inThread = new Map();
+    for (const mail of view.items) inThread.set(mail.threadId, (inThread.get(mail.threadId) ?? 0) + 1);
+    replace(list, ...view.items.map((mail) => row(mail, inThread.get(mail.threadId), view.known !== null && !view.known.has(mail.id))));
+    view.known = new Set(view.items.map((mail) => mail.id));
+    const filtered = filter.text || Object.keys(filter.folder).length > 0;
+    if (view.next) replace(foot, h("button", { class: "button wide", type: "button", "data-key": "more", on: { click: more } }, view.items.length ? "Load more" : "Keep looking"));
+    else if (view.items.length > 0) replace(foot, h("p", { class: "muted small end" }, `${plural(view.items.length, "mail")}, that is all.`));
+    else replace(foot, filtered ? empty("search", "Nothing fits", "No mail of this mailbox is like that.") : empty("inbox", "No mail yet", "It appears here as it is synced."));
   }
 
-  // Arrows move through the list as in every mail program.
-  list.addEventListener("keydown", (event) => {
-    const step = { ArrowDown: 1, ArrowUp: -1, j: 1, k: -1 }[event.key];
+  function row(mail, siblings, fresh) {
+    const unread = mail.labelIds.includes("UNREAD");
+    const tags = chips(mail.labelIds);
+    return h("li", {}, h("a", {
+      class: `mail ${unread ? "unread" : ""} ${fresh ? "fresh" : ""}`, "aria-current": mail.id === view.selected ? "true" : null,
+      "data-key": mail.id, href: `#/mailbox/${mailboxId}/${mail.id}`,
+    },
+    avatar(other(mail)),
+    h("span", { class: "mail-body" },
+      h("span", { class: "mail-line" },
+        h("span", { class: "who" }, unread ? h("span", { class: "hidden" }, "Unread: ") : null, who(mail)),
+        siblings > 1 ? h("span", { class: "siblings", title: `${siblings} mails of one conversation` }, number(siblings)) : null,
+        h("span", { class: "spacer" }),
+        mail.labelIds.includes("STARRED") ? icon("star") : null, mail.hasAttachments ? icon("clip") : null, when(mail.receivedAt)),
+      h("span", { class: "mail-line" }, h("span", { class: "subject" }, mail.subject || "(no subject)"), tags.length ? h("span", { class: "chips" }, tags) : null),
+      h("span", { class: "snippet" }, mail.snippet || " "))));
+  }
+
+  // Arrows move through the list and Escape closes the mail, as in every mail program.
+  root.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey || /^(INPUT|SELECT)$/.test(event.target.tagName)) return;
+    if (event.key === "/") { event.preventDefault(); return scroller.querySelector("input").focus(); }
+    if (event.key === "Escape" && view.selected) { location.hash = `#/mailbox/${mailboxId}`; return; }
+    const inList = list.contains(event.target);
+    const step = inList ? { ArrowDown: 1, ArrowUp: -1, j: 1, k: -1 }[event.key] : { j: 1, k: -1 }[event.key];
     if (!step) return;
-    const options = [...list.querySelectorAll("a.mail")];
-    const next = options[options.indexOf(document.activeElement) + step];
+    const rows = [...list.querySelectorAll("a.mail")];
+    const at = rows.findIndex((one) => (inList ? one === document.activeElement : one.dataset.key === view.selected));
+    const next = rows[at + step];
     if (next) { event.preventDefault(); next.focus(); location.hash = next.getAttribute("href"); }
   });
 
   view.select = async (id) => {
     view.selected = id;
     root.classList.toggle("reading", Boolean(id));
-    for (const option of list.querySelectorAll("a.mail")) option.setAttribute("aria-selected", String(option.dataset.id === id));
-    if (!id) return reader.replaceChildren(nothingOpen());
-    reader.replaceChildren(h("div", { class: "loading", role: "status" }, h("span", { class: "spinner large" }), h("span", { class: "hidden" }, "Loading")));
+    for (const one of list.querySelectorAll("a.mail")) {
+      if (one.dataset.key === id) { one.setAttribute("aria-current", "true"); one.scrollIntoView({ block: "nearest" }); } else one.removeAttribute("aria-current");
+    }
+    reader.scrollTop = 0;
+    if (!id) return renderState();
+    replace(reader, skeleton("reader-bones", 4));
     try {
-      const mail = await api(`/api/emails/${encodeURIComponent(id)}`);
-      if (!view.closed && view.selected === id) { reader.replaceChildren(whole(mail, mailboxId)); reader.scrollTop = 0; }
+      const shown = await conversation(mailboxId, id, view.items.find((mail) => mail.id === id)?.threadId);
+      if (view.closed || view.selected !== id) return;
+      replace(reader, shown);
+      // The mail that was chosen, not the beginning of a long conversation.
+      if (reader.querySelector(".folded + .unfolded")) reader.querySelector(".unfolded").scrollIntoView({ block: "nearest" });
     } catch (error) {
-      if (!view.closed && view.selected === id) reader.replaceChildren(frame.failure(error, () => view.select(id)));
+      if (!view.closed && view.selected === id) replace(reader, failure(error, () => view.select(id)));
     }
   };
 
-  view.refresh = async () => {
-    if (document.hidden && view.shown) return frame.schedule(false);
+  /** With no mail open, how the mailbox does. */
+  async function renderState() {
+    if (!reader.querySelector(".state")) replace(reader, skeleton("reader-bones", 4));
     try {
-      const [mailbox] = await Promise.all([refreshHead(), reload()]);
-      if (view.closed || !mailbox) return;
-      if (!view.shown) { frame.content.replaceChildren(root); view.shown = true; view.select(emailId); }
-      frame.schedule(["syncing", "backfill", "new"].includes(condition(mailbox)));
+      const [status, jobs] = await Promise.all([api(`/api/sync/${mailboxId}/status`), api(`/api/sync/${mailboxId}/jobs?limit=30`)]);
+      if (!view.closed && !view.selected) replace(reader, stateOf(status, jobs.items));
+    } catch (error) {
+      if (!view.closed && !view.selected) replace(reader, failure(error, renderState));
+    }
+  }
+
+  view.refresh = async () => {
+    try {
+      const [mailbox] = await Promise.all([api(`/api/integrations/${mailboxId}`), reload()]);
+      if (view.closed) return;
+      if (!head.querySelector(".spinning")) renderHead(mailbox);
+      document.title = `${mailbox.email} · Gmail Sync`;
+      if (!view.shown) { replace(content, root); view.shown = true; view.select(emailId); } else if (!view.selected) renderState();
+      schedule(isMoving(mailbox) ? "busy" : "calm");
     } catch (error) {
       if (view.closed) return;
-      if (!view.shown) frame.content.replaceChildren(frame.failure(error, view.refresh));
-      frame.schedule(false);
+      if (view.shown) toast("bad", "Could not refresh", error.message);
+      else replace(content, failure(error, view.refresh));
+      schedule("lost");
     }
   };
 
   view.close = () => { view.closed = true; };
+  replace(content, h("div", { class: "mailbox" }, h("div", { class: "panes" }, h("div", { class: "list" }, skeleton("mail-bones", 8)), h("div", { class: "reader" }, skeleton("reader-bones", 4)))));
   view.refresh();
   return view;
 }
 
-function filters(view, apply) {
+function filters(filter, apply) {
   let wait = null;
-  const later = () => { clearTimeout(wait); wait = setTimeout(() => apply().catch(() => {}), 250); };
-  const text = h("input", { type: "search", placeholder: "Search subject", "aria-label": "Search", maxlength: "100" });
+  const text = h("input", { type: "search", placeholder: "Search subjects", "aria-label": "Search", maxlength: "100" });
   const by = h("select", { "aria-label": "Search in" }, h("option", { value: "subject" }, "Subject"), h("option", { value: "sender" }, "Sender"));
-  const folder = h("select", { "aria-label": "Label" }, h("option", { value: "" }, "All mail"),
-    ["INBOX", "SENT", "STARRED", "IMPORTANT", "SPAM", "TRASH"].map((id) => h("option", { value: id }, label(id))));
-  const unread = h("input", { type: "checkbox", id: "unread" });
-  text.addEventListener("input", () => { view.filters.text = text.value.trim(); later(); });
-  by.addEventListener("change", () => { view.filters.by = by.value; text.placeholder = `Search ${by.value}`; later(); });
-  folder.addEventListener("change", () => { view.filters.label = folder.value; later(); });
-  unread.addEventListener("change", () => { view.filters.unread = unread.checked; later(); });
-  return h("div", { class: "filters", role: "search" }, h("div", { class: "search" }, icon("search"), text, by), folder,
-    h("label", { class: "toggle", for: "unread" }, unread, "Unread"));
+  text.addEventListener("input", () => {
+    filter.text = text.value.trim();
+    clearTimeout(wait);
+    wait = setTimeout(apply, 250);
+  });
+  by.addEventListener("change", () => {
+    filter.by = by.value;
+    text.placeholder = `Search ${by.value}s`;
+    if (filter.text) apply();
+  });
+  const tabs = FOLDERS.map(([name, parameters], index) => {
+    const tab = h("button", { class: "tab", type: "button", "aria-pressed": String(index === 0) }, name);
+    tab.addEventListener("click", () => {
+      for (const one of tabs) one.setAttribute("aria-pressed", String(one === tab));
+      filter.folder = parameters;
+      apply();
+    });
+    return tab;
+  });
+  return h("div", { class: "filters", role: "search" }, h("div", { class: "search" }, icon("search"), text, by), h("div", { class: "tabs", role: "group", "aria-label": "Show" }, tabs));
 }
 
-function chips(labels) {
-  const shown = labels.filter((id) => !QUIET.has(id)).slice(0, 4);
-  return shown.length ? h("span", { class: "chips" }, shown.map((id) => h("span", { class: `chip ${id === "SPAM" || id === "TRASH" ? "warn" : ""}` }, label(id)))) : null;
-}
-
-function nothingOpen() {
-  return h("div", { class: "empty" }, h("span", { class: "empty-icon" }, icon("mail")), h("p", { class: "muted" }, "Choose a mail to read it here."));
-}
-
-function whole(mail, mailboxId) {
-  const names = (people) => people.map((one) => (one.name ? `${one.name} <${one.email}>` : one.email)).join(", ");
-  const line = (name, value) => (value ? h("div", {}, h("dt", {}, name), h("dd", {}, value)) : null);
-  const headers = h("details", { class: "headers" }, h("summary", {}, "Details"),
-    h("dl", {}, line("To", names(mail.to)), line("Cc", names(mail.cc)), line("Bcc", names(mail.bcc)),
-      line("Date", mail.receivedAt ? new Date(mail.receivedAt).toLocaleString() : ""), line("Size", bytes(mail.sizeEstimate)),
-      line("Labels", mail.labelIds.join(", ")), line("Gmail id", mail.gmailId), line("Message-ID", mail.rfc822MessageId)),
-    h("a", { class: "button quiet", href: `/api/emails/${encodeURIComponent(mail.id)}/raw`, download: "" }, "Download the raw mail"));
-  return h("article", { class: "whole" },
-    h("a", { class: "button quiet back", href: `#/mailbox/${mailboxId}` }, icon("back"), "Mails"),
-    h("h2", {}, mail.subject || "(no subject)"),
-    h("div", { class: "from" }, avatar(mail.from?.email ?? "?"),
-      h("div", {}, h("strong", {}, person(mail.from)), mail.from?.name ? h("span", { class: "muted small" }, mail.from.email) : null),
-      h("time", { class: "muted small", datetime: mail.receivedAt ?? "" }, mail.receivedAt ? new Date(mail.receivedAt).toLocaleString() : "")),
-    chips(mail.labelIds), headers, attachments(mail), body(mail));
-}
-
-function attachments(mail) {
-  if (!mail.attachments.length) return null;
-  return h("ul", { class: "attachments", "aria-label": "Attachments" }, mail.attachments.map((file) =>
-    h("li", {}, h("a", { href: file.url, download: file.filename ?? "" }, icon("clip"), h("span", {}, file.filename ?? "attachment"), h("span", { class: "muted small" }, bytes(file.size))))));
-}
-
-/** HTML goes into a frame of its own origin without scripts; text stays text. */
-function body(mail) {
-  if (mail.html) {
-    // Mail is written for white paper, so it gets some, in the dark as well.
-    const page = `<!doctype html><meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">`
-      + `<body style="margin:16px;background:#fff;color:#1c2030;font:15px/1.55 system-ui,sans-serif;overflow-wrap:break-word">${mail.html}</body>`;
-    const framed = h("iframe", { class: "html", title: "The mail's content", sandbox: "allow-popups allow-popups-to-escape-sandbox", referrerpolicy: "no-referrer" });
-    framed.srcdoc = page;
-    return h("div", { class: "html-box" }, h("p", { class: "muted small shielded" }, icon("shield"), "Remote images and scripts are off."), framed);
-  }
-  if (mail.text) return h("pre", { class: "text" }, mail.text);
-  return h("p", { class: "muted" }, mail.isDeleted ? "This mail was deleted in Gmail." : "This mail has no text.");
+function stateOf(status, jobs) {
+  const fact = (name, value, title = null) => h("div", { title }, h("dt", {}, name), h("dd", {}, value));
+  const left = status.target !== null && status.cursor !== null && BigInt(status.target) > BigInt(status.cursor);
+  return h("div", { class: "state" },
+    status.lastError ? h("p", { class: "error-line" }, icon("alert"), status.lastError) : null,
+    h("dl", { class: "facts" },
+      fact("Last sync", ago(status.lastSyncAt)),
+      fact("Messages", number(status.totals.messages)),
+      fact("Deleted", number(status.totals.deleted)),
+      fact("Debts", number(status.debts), "Messages still owed, each with a reason"),
+      fact("As of history", status.cursor ?? "none", left ? `A push named ${status.target}` : "Nothing newer is known"),
+      fact("Push", isWatched(status) ? "on" : "off, polled", status.watchExpiresAt ? `The watch ends ${exactly(status.watchExpiresAt)}` : null)),
+    h("section", { class: "panel", "aria-label": "Last syncs" }, h("h2", {}, "Last syncs"), charts(jobs), history(jobs.slice(0, 12))),
+    h("p", { class: "muted small keys" }, h("kbd", {}, "j"), h("kbd", {}, "k"), "next and last mail", h("kbd", {}, "/"), "search", h("kbd", {}, "Esc"), "close"));
 }

@@ -1,0 +1,187 @@
+// Walks through the dashboard in a real browser, against a running system. Says every claim that holds, and
+// ends with the first that does not. Run by infra/local/tests/it/browser.rs, which says what the variables are.
+//
+// It waits for what should be seen, never for time to pass.
+
+import assert from "node:assert/strict";
+import { createServer } from "node:http";
+import { createRequire } from "node:module";
+
+const { SIGNIN_LINK, SIMULATOR_URL, EMAIL, DRIVER, CHROMIUM = "/usr/bin/chromium" } = process.env;
+const { chromium } = createRequire(`${DRIVER}/`)("playwright-core");
+const origin = new URL(SIGNIN_LINK).origin;
+const LOOK_MAX_MS = 20_000;
+const FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"];
+
+/** What no page may have: errors on the console, requests to elsewhere. */
+const complaints = [];
+
+function watch(page) {
+  page.setDefaultTimeout(LOOK_MAX_MS);
+  page.on("console", (message) => { if (["error", "warning"].includes(message.type())) complaints.push(`console: ${message.text()}`); });
+  page.on("pageerror", (error) => complaints.push(`uncaught: ${error.message}`));
+  page.on("dialog", (dialog) => { complaints.push(`dialog: ${dialog.message()}`); dialog.dismiss(); });
+  page.on("request", (request) => {
+    if (!request.url().startsWith(`${origin}/`) && !/^(about|data|blob):/.test(request.url())) complaints.push(`request: ${request.url()}`);
+  });
+  return page;
+}
+
+async function claim(words, check) {
+  await check();
+  assert.deepEqual(complaints, [], `${words}: and nothing on the console, no request to elsewhere`);
+  console.log(`ok  ${words}`);
+}
+
+async function simulator(method, path, body) {
+  const answer = await fetch(`${SIMULATOR_URL}/sim/${path}`, { method, body });
+  assert.ok(answer.ok, `the simulator answers ${answer.status} to ${path}`);
+}
+const deliver = (raw) => simulator("POST", `mailboxes/${EMAIL}/messages?labels=INBOX,UNREAD`, raw);
+const mail = (subject, type, body) =>
+  `From: Mallory <mallory@example.com>\r\nTo: ${EMAIL}\r\nSubject: ${subject}\r\nMIME-Version: 1.0\r\nContent-Type: ${type}; charset=utf-8\r\n\r\n${body}\r\n`;
+
+/** Everything that mail has been seen to try, against a server that counts who comes. */
+const hostile = (tracker) => `<html><head>
+<meta http-equiv="refresh" content="0;url=${tracker}/refresh"><base href="${tracker}/base/">
+<link rel="stylesheet" href="${tracker}/style.css"><style>@import url(${tracker}/import.css); body { background: url(${tracker}/css.gif) }</style>
+<script>top.ran = 'script'; alert(1)</script><script src="${tracker}/script.js"></script></head>
+<body onload="top.ran = 'onload'" background="${tracker}/body.gif"><p id="seen">What can be read of it</p>
+<img src="${tracker}/pixel.gif" onerror="top.ran = 'onerror'" alt="a picture"><img srcset="${tracker}/set.gif 2x"><img src="x" onerror="top.ran = 'onerror'">
+<div style="background-image:url(${tracker}/div.gif)">styled</div><table background="${tracker}/table.gif"><tr><td>cell</td></tr></table>
+<svg onload="top.ran = 'svg'"><image href="${tracker}/svg.gif"/><script>top.ran = 'svg'</script></svg>
+<iframe src="${tracker}/frame" srcdoc="<script>top.ran = 'frame'</script>"></iframe><object data="${tracker}/object"></object>
+<video poster="${tracker}/poster.gif" src="${tracker}/video" autoplay></video>
+<form action="${tracker}/form"><input name="password" autofocus onfocus="top.ran = 'focus'"><button>Send</button></form>
+<a id="bad" href="javascript:top.ran = 'link'">a link</a><template><script>top.ran = 'template'</script></template></body></html>`;
+
+async function trackerServer() {
+  const visits = [];
+  const server = createServer((request, response) => { visits.push(request.url); response.end(); });
+  await new Promise((ready) => server.listen(0, "127.0.0.1", ready));
+  return { visits, url: `http://127.0.0.1:${server.address().port}`, close: () => server.close() };
+}
+
+async function walk(browser) {
+  const context = await browser.newContext({ viewport: { width: 1280, height: 800 }, locale: "en-GB" });
+  const page = watch(await context.newPage());
+  const rows = page.locator("a.mail");
+  const card = page.locator("article.card", { hasText: EMAIL });
+
+  await claim("the one-time link signs in", async () => {
+    await page.goto(SIGNIN_LINK);
+    assert.equal(page.url(), `${origin}/`);
+    await page.getByRole("heading", { name: "Mailboxes" }).waitFor();
+  });
+
+  await claim("the link does not sign in twice", async () => {
+    // Unwatched: a page that is answered with 401 is an error to the console, and here it is right.
+    const stranger = await browser.newContext();
+    const second = await stranger.newPage();
+    const answer = await second.goto(SIGNIN_LINK);
+    assert.equal(answer.status(), 401);
+    await second.getByRole("alert").filter({ hasText: "has been used" }).waitFor();
+    assert.deepEqual(await stranger.cookies(), []);
+    assert.equal((await stranger.request.get(`${origin}/api/session`)).status(), 401);
+    await stranger.close();
+  });
+
+  await claim("the overview shows the mailbox, and that it is healthy", async () => {
+    await card.locator(".badge.good", { hasText: "Healthy" }).waitFor();
+    await page.locator(".figure", { hasText: "healthy" }).filter({ hasText: "1 of 1" }).waitFor();
+    await page.locator(".entry", { hasText: "first sync" }).first().waitFor();
+  });
+
+  await claim("a click on sync shows a spinner, then says what came, and the list has it", async () => {
+    await card.getByRole("link", { name: EMAIL }).click();
+    await rows.first().waitFor();
+    await simulator("POST", "faults", JSON.stringify({ kind: "drop_push", mailbox: EMAIL }));
+    await deliver(mail("Only a click brings this", "text/plain", "Hello\r\n> quoted\r\nSee https://example.com/page."));
+    // The call is held until the spinner has been seen, however quick the sync is.
+    let seen;
+    const spinner = new Promise((resolve) => { seen = resolve; });
+    await page.route("**/api/sync/*?wait=true", async (route) => { await spinner; await route.continue(); });
+    assert.equal(await rows.filter({ hasText: "Only a click" }).count(), 0, "without a push nobody knows of it");
+    await page.getByRole("button", { name: `Sync ${EMAIL}`, exact: true }).click();
+    await page.locator(".button.spinning", { hasText: "Syncing" }).waitFor();
+    seen();
+    await page.locator(".toast.good", { hasText: "1 new" }).waitFor();
+    await rows.filter({ hasText: "Only a click brings this" }).waitFor();
+    assert.equal(await page.locator(".button.spinning").count(), 0);
+    await page.unroute("**/api/sync/*?wait=true");
+  });
+
+  await claim("a mail is read with the keyboard alone", async () => {
+    await rows.first().focus();
+    await page.keyboard.press("Enter");
+    await page.locator(".unfolded .text", { hasText: "Hello" }).waitFor();
+    assert.equal(await page.locator(".text blockquote").textContent(), "quoted");
+    const link = page.locator(".text a");
+    assert.equal(await link.getAttribute("href"), "https://example.com/page", "the full stop is not part of it");
+    assert.match(await link.getAttribute("rel"), /noopener/);
+    await page.keyboard.press("ArrowDown");
+    await page.locator('a.mail[aria-current="true"]').and(rows.nth(1)).waitFor();
+    await page.keyboard.press("Escape");
+    await page.locator(".state").waitFor();
+  });
+
+  const tracker = await trackerServer();
+  await claim("a hostile mail runs no script and loads nothing", async () => {
+    await deliver(mail("A hostile letter", "text/html", hostile(tracker.url)));
+    await page.getByRole("button", { name: `Sync ${EMAIL}`, exact: true }).click();
+    await rows.filter({ hasText: "A hostile letter" }).click();
+    const inside = page.frameLocator("iframe.html");
+    await inside.getByText("What can be read of it").waitFor();
+    await inside.getByText("a link").click();
+    assert.equal(page.frames().length, 2, "the page, and the mail in its frame");
+    const left = await page.frames()[1].evaluate(() => document.querySelectorAll("script, form, input, object, iframe, svg, video, link, base, meta[http-equiv=refresh], [onload], [onerror], a[href^=javascript]").length);
+    assert.equal(left, 0, "the API has taken out all that acts");
+    assert.equal(await page.evaluate(() => window.ran ?? "nothing"), "nothing");
+    assert.doesNotMatch(await page.locator("iframe.html").getAttribute("sandbox"), /allow-scripts|allow-top|allow-forms/);
+    assert.deepEqual(tracker.visits, []);
+    assert.equal(page.url().startsWith(`${origin}/#/mailbox/`), true, "nothing led away");
+  });
+  tracker.close();
+
+  await claim("a filter finds a mail, and says when nothing fits", async () => {
+    await page.getByRole("searchbox", { name: "Search", exact: true }).fill("only a CLICK");
+    await rows.filter({ hasText: "A hostile letter" }).waitFor({ state: "detached" });
+    await rows.filter({ hasText: "Only a click brings this" }).waitFor();
+    assert.equal(await rows.count(), 1);
+    await page.getByRole("button", { name: "Spam" }).click();
+    await page.getByText("Nothing fits").waitFor();
+  });
+
+  await claim("a narrow and a dark page fit their screen", async () => {
+    await page.emulateMedia({ colorScheme: "dark" });
+    await page.setViewportSize({ width: 360, height: 740 });
+    for (const hash of ["#/", page.url().replace(/^[^#]*/, "").split("/").slice(0, 3).join("/")]) {
+      await page.goto(`${origin}/${hash}`);
+      await page.locator(hash === "#/" ? "article.card" : "a.mail").first().waitFor();
+      const [width, shown] = await page.evaluate(() => [document.documentElement.scrollWidth, window.innerWidth]);
+      assert.ok(width <= shown, `${hash} is ${width} wide on a screen of ${shown}`);
+    }
+    await page.setViewportSize({ width: 1280, height: 800 });
+  });
+
+  await claim("signing out ends the session, also for who kept the cookie", async () => {
+    const kept = await context.cookies();
+    assert.ok(kept.length > 0 && kept.every((cookie) => cookie.httpOnly && cookie.sameSite === "Strict"));
+    await page.getByRole("button", { name: "Sign out" }).click();
+    await page.waitForURL(`${origin}/signin`);
+    const header = kept.map((cookie) => `${cookie.name}=${cookie.value}`).join("; ");
+    const answer = await fetch(`${origin}/api/session`, { headers: { cookie: header } });
+    assert.equal(answer.status, 401);
+    await page.getByLabel("API token").waitFor();
+  });
+}
+
+const browser = await chromium.launch({ executablePath: CHROMIUM, args: FLAGS });
+try {
+  await walk(browser);
+} catch (error) {
+  console.error(error.message, complaints);
+  process.exitCode = 1;
+} finally {
+  await browser.close();
+}

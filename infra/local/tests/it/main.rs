@@ -1,0 +1,15 @@
+//! End to end: MiniStack runs the real functions, the simulator is Gmail, and everything goes over HTTP.
+//!
+//! Invariant: nothing of the product runs in this process, and nothing here opens the table or the bucket:
+//! what the replica holds is what the API says, and what the mailbox holds is what the simulator says.
+//! Deliberately absent: sleeping for luck. Every wait is for a condition and has a bound.
+
+mod bad_input;
+mod browser;
+mod corpus;
+mod flow;
+mod hostile_mail;
+mod outage;
+mod push_tokens;
+mod queue;
+mod world;

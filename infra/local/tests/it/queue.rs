@@ -1,0 +1,64 @@
+//! The queues, seen from outside: plain HTTP to the emulator, because a few calls are no reason for an SDK.
+
+use serde_json::{Value, json};
+
+use crate::world::{World, answer};
+
+/// A queue by the name of the output that holds its URL.
+pub struct Queue<'a> {
+    world: &'a World,
+    url: String,
+    client: reqwest::Client,
+}
+
+impl<'a> Queue<'a> {
+    /// The queue that this output names.
+    pub fn new(world: &'a World, output: &str) -> Self {
+        let client = reqwest::Client::builder().no_proxy().build().expect("a client");
+        Self { world, url: world.output(output).to_owned(), client }
+    }
+
+    /// Messages in it, whether somebody holds them or not.
+    pub async fn depth(&self) -> u64 {
+        let answer = self.call("GetQueueAttributes", json!({ "AttributeNames": ["All"] })).await;
+        let count =
+            |name: &str| answer["Attributes"][name].as_str().and_then(|text| text.parse::<u64>().ok());
+        ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+            .iter()
+            .map(|name| count(name).unwrap_or_else(|| panic!("no {name}: {answer}")))
+            .sum()
+    }
+
+    /// Sends bodies in one call, so that one batch may hold them.
+    pub async fn send(&self, bodies: &[&str]) {
+        let entries: Vec<Value> = bodies
+            .iter()
+            .enumerate()
+            .map(|(index, body)| json!({ "Id": index.to_string(), "MessageBody": body }))
+            .collect();
+        let answer = self.call("SendMessageBatch", json!({ "Entries": entries })).await;
+        assert_eq!(answer["Successful"].as_array().map(Vec::len), Some(bodies.len()), "{answer}");
+    }
+
+    /// Bodies of at most ten messages, sorted; they stay in the queue.
+    pub async fn bodies(&self) -> Vec<String> {
+        let answer =
+            self.call("ReceiveMessage", json!({ "MaxNumberOfMessages": 10, "VisibilityTimeout": 0 })).await;
+        let messages = answer["Messages"].as_array().cloned().unwrap_or_default();
+        let mut bodies: Vec<String> =
+            messages.iter().filter_map(|message| message["Body"].as_str().map(str::to_owned)).collect();
+        bodies.sort_unstable();
+        bodies
+    }
+
+    async fn call(&self, action: &str, mut body: Value) -> Value {
+        body["QueueUrl"] = self.url.clone().into();
+        let request = self
+            .client
+            .post(self.world.system.cloud().endpoint())
+            .header("x-amz-target", format!("AmazonSQS.{action}"))
+            .header("content-type", "application/x-amz-json-1.0")
+            .body(body.to_string());
+        answer(request).await.ok(action)
+    }
+}
