@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
 .DEFAULT_GOAL := help
-.PHONY: help tools run test check corpus fmt deploy clean
+.PHONY: help tools run test check corpus browser fmt deploy clean
 
 target := $(or $(CARGO_TARGET_DIR),target)
 # Where the tests look for the emulated AWS, whatever cargo's target directory is.
@@ -44,7 +44,7 @@ check: tools ## Formatting, lints and unit tests
 	cargo clippy --workspace --all-targets -- -D warnings
 	infra/local/test.sh unit
 
-test: tools corpus ## Everything: check, the store against the emulator, end to end
+test: tools corpus browser ## Everything: check, the store against the emulator, end to end
 	@cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	infra/local/test.sh all
@@ -52,6 +52,9 @@ test: tools corpus ## Everything: check, the store against the emulator, end to 
 corpus: ## Fetch 6,046 real messages and the malformed ones into target/corpus
 	@command -v python3 >/dev/null || { echo "$(python_missing)" >&2; exit 1; }
 	python3 infra/local/corpus.py target/corpus
+
+browser: ## Install what the dashboard's test needs: Chromium and its driver
+	@infra/local/browser/install.sh target/tools/browser
 
 fmt: ## Format
 	@cargo fmt --all

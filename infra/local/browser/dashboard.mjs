@@ -127,7 +127,7 @@ async function walk(browser) {
 
   const tracker = await trackerServer();
   await claim("a hostile mail runs no script and loads nothing", async () => {
-    await deliver(mail("A hostile letter", "text/html", hostile(tracker.url)));
+    await deliver(mail("A hostile letter <img src=x onerror=top.ran=1>", "text/html", hostile(tracker.url)));
     await page.getByRole("button", { name: `Sync ${EMAIL}`, exact: true }).click();
     await rows.filter({ hasText: "A hostile letter" }).click();
     const inside = page.frameLocator("iframe.html");
@@ -141,6 +141,27 @@ async function walk(browser) {
     assert.deepEqual(tracker.visits, []);
     assert.equal(page.url().startsWith(`${origin}/#/mailbox/`), true, "nothing led away");
   });
+
+  await claim("were the API to let everything through, its frame would still run and load nothing", async () => {
+    // Unwatched: the browser says on the console what it refuses, and here it has to.
+    const bare = await context.newPage();
+    const refused = [];
+    bare.on("console", (message) => refused.push(message.text()));
+    await bare.route(/\/api\/emails\/[^/?]+$/, async (route) => {
+      const answer = await route.fetch();
+      await route.fulfill({ response: answer, json: { ...(await answer.json()), html: hostile(tracker.url) } });
+    });
+    await bare.goto(page.url());
+    const inside = bare.frameLocator("iframe.html");
+    await inside.getByText("What can be read of it").waitFor();
+    assert.ok(await inside.locator("img").count() > 0, "it did come through");
+    await inside.locator("#bad").click();
+    await inside.getByRole("button", { name: "Send" }).click();
+    assert.equal(await bare.evaluate(() => window.ran ?? "nothing"), "nothing");
+    assert.deepEqual(tracker.visits, []);
+    assert.ok(refused.some((text) => text.includes("Content Security Policy")), "the policy has spoken");
+    await bare.close();
+  });
   tracker.close();
 
   await claim("a filter finds a mail, and says when nothing fits", async () => {
@@ -150,6 +171,18 @@ async function walk(browser) {
     assert.equal(await rows.count(), 1);
     await page.getByRole("button", { name: "Spam" }).click();
     await page.getByText("Nothing fits").waitFor();
+  });
+
+  await claim("a second mailbox is connected in the dashboard, and is healthy soon", async () => {
+    await simulator("POST", "mailboxes/second@example.com", "{}");
+    await page.getByRole("link", { name: "All mailboxes" }).click();
+    await page.getByRole("button", { name: "Connect a mailbox" }).click();
+    await page.getByLabel("Refresh token").fill("sim:second@example.com");
+    await page.keyboard.press("Enter");
+    await page.locator(".toast", { hasText: "second@example.com is connected" }).waitFor();
+    await page.locator("article.card", { hasText: "second@example.com" }).locator(".badge.good", { hasText: "Healthy" }).waitFor();
+    await card.getByRole("link", { name: EMAIL }).click();
+    await rows.first().waitFor();
   });
 
   await claim("a narrow and a dark page fit their screen", async () => {

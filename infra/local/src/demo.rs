@@ -321,7 +321,7 @@ impl Generator {
         let mut head = self.head(sender, OWNER_PERSON, subject, at);
         let boundary = format!("n{}", self.made);
         let plain = paragraphs.join("\r\n\r\n");
-        let html: String = paragraphs.iter().map(|one| format!("<p>{one}</p>\r\n")).collect();
+        let html = format!("<p>{}</p>\r\n", paragraphs.join("</p>\r\n<p>"));
         let _ = write!(
             head.lines,
             "List-Id: <{0}>\r\nList-Unsubscribe: <mailto:{address}?subject=unsubscribe>\r\n\
@@ -394,8 +394,8 @@ fn pdf(line: &str) -> String {
         let _ = writeln!(file, "{} 0 obj{object}endobj", index + 1);
     }
     let start = file.len();
-    let _ = write!(file, "xref\n0 6\n0000000000 65535 f \n{table}trailer<</Size 6/Root 1 0 R>>\n");
-    let _ = write!(file, "startxref\n{start}\n%%EOF\n");
+    let _ = writeln!(file, "xref\n0 6\n0000000000 65535 f \n{table}trailer<</Size 6/Root 1 0 R>>");
+    let _ = writeln!(file, "startxref\n{start}\n%%EOF");
     file
 }
 

@@ -1,6 +1,11 @@
 //! `make run`: starts the local system, says where to look, and delivers a mail now and then until Ctrl-C.
 
-use std::{io::Write, path::PathBuf, process::ExitCode, time::Duration};
+use std::{
+    io::Write,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
 
 use anyhow::Result;
 use clap::Parser;
@@ -52,7 +57,8 @@ impl Arguments {
         if let Some(latency_ms) = self.latency_ms {
             simulator_arguments.extend(["--latency-ms".to_owned(), latency_ms.to_string()]);
         }
-        let seed = match (self.mail, self.seed) {
+        let mail = self.mail.filter(|path| !is_login_mailbox(path));
+        let seed = match (mail, self.seed) {
             (Some(path), _) => Seed::Mail(path),
             (None, 0) => Seed::Nothing,
             (None, _) => Seed::Demo,
@@ -68,6 +74,11 @@ impl Arguments {
             progress: Progress::Shown,
         }
     }
+}
+
+/// Login shells set `MAIL` to the account's spool: nobody means that to be seeded.
+fn is_login_mailbox(path: &Path) -> bool {
+    path.starts_with("/var/mail") || path.starts_with("/var/spool/mail")
 }
 
 fn main() -> ExitCode {

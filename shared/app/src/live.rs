@@ -14,7 +14,7 @@ use sync_core::{
     state::{Status, Sync},
     sync::{Acquired, Effect, Fetched, Observed, Seen},
 };
-use sync_gmail::{ClientCredentials, GmailClient, GmailError, History, RawMessage};
+use sync_gmail::{ClientCredentials, GmailClient, GmailError, History, RawMessage, requests::watch_due};
 use sync_queue::{JobMessage, Queue};
 use sync_store::{Release, Store, StoreError};
 
@@ -43,6 +43,8 @@ pub struct LiveSettings {
     pub fetch_window: usize,
     /// Which price list counts the units.
     pub regime: Regime,
+    /// Where Gmail's pushes go, `projects/P/topics/T`; without it no watch is set.
+    pub topic: Option<String>,
 }
 
 /// Bodies put at once: the bucket answers in parallel, memory is bounded by the batch.
@@ -61,6 +63,7 @@ pub struct LiveWorld {
     tenant: Option<TenantId>,
     address: Option<EmailAddress>,
     access: Option<Access>,
+    watch_expires_at: Option<Timestamp>,
     /// Where a listing's window of days begins from: the same on every page.
     began_at: Timestamp,
     units: u64,
@@ -87,6 +90,7 @@ impl LiveWorld {
             tenant: None,
             address: None,
             access: None,
+            watch_expires_at: None,
             began_at: now,
             units: 0,
             jobs: BTreeSet::new(),
@@ -101,6 +105,29 @@ impl LiveWorld {
     /// Requests that were open during the visit.
     pub fn jobs(&self) -> &BTreeSet<JobId> {
         &self.jobs
+    }
+
+    /// Sets the watch anew when it is about to lapse, or was never set. Whatever fails is tried at the next
+    /// look; meanwhile the poll covers the mailbox.
+    pub async fn keep_watch(&mut self, now: Timestamp) {
+        let Some(topic) = self.settings.topic.clone() else { return };
+        if !watch_due(self.watch_expires_at, now) {
+            return;
+        }
+        let set = async {
+            let access = self.access(None, now).await.map_err(|failure| failure.message)?;
+            self.units += units(Method::Watch, self.settings.regime);
+            let watch =
+                self.clients.gmail.watch(&access.token, &topic).await.map_err(|error| error.to_string())?;
+            let store = &self.clients.store;
+            store.set_watch(&self.mailbox, Some(watch.expires_at)).await.map_err(|error| error.to_string())
+        };
+        match set.await {
+            Ok(()) => tracing::info!(mailbox.id = %self.mailbox, watches_set = 1, "the watch was set anew"),
+            Err::<(), String>(error) => {
+                tracing::warn!(mailbox.id = %self.mailbox, error, watches_failed = 1, "the watch was not set");
+            }
+        }
     }
 
     async fn carry_out(&mut self, effect: Effect) -> Result<Seen, Failure> {
@@ -166,6 +193,7 @@ impl LiveWorld {
     fn remember(&mut self, sync: &Sync) {
         self.tenant = Some(sync.tenant.clone());
         self.address = Some(sync.address.clone());
+        self.watch_expires_at = sync.watch_expires_at;
     }
 
     async fn requests(&mut self, now: Timestamp) -> Result<Seen, Failure> {

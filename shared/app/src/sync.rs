@@ -51,6 +51,9 @@ pub async fn sync(
         began_at,
     );
     let outcome = drive(engine, &mut world, began_at).await;
+    if matches!(outcome, Outcome::Synced(_)) {
+        world.keep_watch(Timestamp::now()).await;
+    }
     let ended_at = Timestamp::now();
     tell(&outcome, &mailbox, trigger, world.units(), ended_at.duration_since(began_at).as_millis());
     keep_history(&worker.clients.store, &world, &mailbox, trigger, &outcome, (began_at, ended_at)).await;

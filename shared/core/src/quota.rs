@@ -24,6 +24,8 @@ pub enum Method {
     LabelsList,
     /// `users.messages.list`.
     MessagesList,
+    /// `users.watch`.
+    Watch,
     /// `users.messages.get`, alone or as a part of a batch.
     MessagesGet,
 }
@@ -35,5 +37,6 @@ pub fn units(method: Method, regime: Regime) -> u64 {
         (Method::HistoryList, _) => 2,
         (Method::MessagesList, _) | (Method::MessagesGet, Regime::Legacy) => 5,
         (Method::MessagesGet, Regime::Current) => 20,
+        (Method::Watch, _) => 100,
     }
 }

@@ -75,7 +75,11 @@ pub async fn worker(config: &Config) -> Result<Worker, StartError> {
     Ok(Worker {
         clients: Arc::new(clients(config, &sdk).await?),
         settings: config.engine.clone(),
-        live: LiveSettings { fetch_window: config.fetch_window, regime: config.regime },
+        live: LiveSettings {
+            fetch_window: config.fetch_window,
+            regime: config.regime,
+            topic: config.topic.clone(),
+        },
     })
 }
 

@@ -64,14 +64,8 @@ struct Quiet {
 }
 
 impl Quiet {
-    /// Waits until everything that was under way is over: the last look after the news is queued with a delay.
     async fn now(world: &World, queue: &Queue<'_>) -> Self {
-        let delayed = async || queue.depth().await;
-        eventually("the queue is empty", SOON, async || match delayed().await {
-            0 => Ok(()),
-            depth => Err(format!("{depth} messages")),
-        })
-        .await;
+        queue.until_empty().await;
         world.until_healthy(ALICE).await;
         Self {
             queued: world.logged("webhook", "a push was queued").await.len(),
@@ -173,11 +167,7 @@ async fn unreadable_jobs_go_to_the_dead_letter_queue(world: &World, queue: &Queu
         if found == bad { Ok(()) } else { Err(format!("{found:?}")) }
     })
     .await;
-    eventually("the queue is empty", SOON, async || match queue.depth().await {
-        0 => Ok(()),
-        depth => Err(format!("{depth} messages")),
-    })
-    .await;
+    queue.until_empty().await;
     assert_eq!(dead.depth().await, 3, "each once");
     let lines = world.until_logged("worker", "jobs_unreadable", 2).await;
     for reason in [r"unknown version", "not JSON", "mailbox: is not what it should be"] {

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::world::{World, answer};
+use crate::world::{SOON, World, answer, eventually};
 
 /// A queue by the name of the output that holds its URL.
 pub struct Queue<'a> {
@@ -18,15 +18,25 @@ impl<'a> Queue<'a> {
         Self { world, url: world.output(output).to_owned(), client }
     }
 
-    /// Messages in it, whether somebody holds them or not.
+    /// Messages in it: waiting, delayed, or held by somebody.
     pub async fn depth(&self) -> u64 {
         let answer = self.call("GetQueueAttributes", json!({ "AttributeNames": ["All"] })).await;
         let count =
             |name: &str| answer["Attributes"][name].as_str().and_then(|text| text.parse::<u64>().ok());
-        ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+        ["", "NotVisible", "Delayed"]
             .iter()
-            .map(|name| count(name).unwrap_or_else(|| panic!("no {name}: {answer}")))
+            .map(|state| format!("ApproximateNumberOfMessages{state}"))
+            .map(|name| count(&name).unwrap_or_else(|| panic!("no {name}: {answer}")))
             .sum()
+    }
+
+    /// Waits until everything that was under way is over: also the look after news, which is sent with a delay.
+    pub async fn until_empty(&self) {
+        eventually("the queue is empty", SOON, async || match self.depth().await {
+            0 => Ok(()),
+            depth => Err(format!("{depth} messages")),
+        })
+        .await;
     }
 
     /// Sends bodies in one call, so that one batch may hold them.

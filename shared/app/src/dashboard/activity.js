@@ -16,7 +16,7 @@ function words(job) {
 
 function entry(job, email) {
   const [tone, name] = LOOKS[job.status] ?? LOOKS.failed;
-  const facts = [KINDS[job.kind] ?? TRIGGERS[job.trigger] ?? job.trigger, job.durationMs === null ? null : duration(job.durationMs), plural(job.quotaUnits, "unit")];
+  const facts = [KINDS[job.kind] ?? TRIGGERS[job.trigger] ?? job.trigger, job.durationMs === null ? null : duration(job.durationMs), email ? null : plural(job.quotaUnits, "unit")];
   return h("li", { class: "entry" },
     h("span", { class: `entry-icon ${tone} ${job.status === "running" ? "turning" : ""}`, title: job.status }, icon(job.trigger === "push" && job.status === "success" ? "bolt" : name)),
     h("div", { class: "entry-body" }, h("strong", {}, words(job)),
@@ -47,7 +47,8 @@ function bars(title, jobs, value, say) {
 }
 
 export function charts(jobs) {
-  const done = jobs.filter((job) => job.durationMs !== null).slice(0, 30);
+  // The first sync would make all others look like nothing.
+  const done = jobs.filter((job) => job.durationMs !== null && job.kind !== "initial").slice(0, 30);
   if (done.length < 2) return null;
   const moved = (job) => job.counts.inserted + job.counts.updated + job.counts.deleted;
   return h("div", { class: "charts" },

@@ -6,6 +6,8 @@ export class ApiError extends Error {
   constructor(status, problem) {
     super(problem?.detail ?? `The server answered ${status}.`);
     this.status = status;
+    /** Nobody answered, or nobody who could. */
+    this.isLost = status === 0 || status >= 500;
     this.correlationId = problem?.correlationId;
   }
 }

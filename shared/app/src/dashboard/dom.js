@@ -25,7 +25,6 @@ export function replace(parent, ...children) {
 const PATHS = {
   sync: "M20 11a8 8 0 0 0-14.3-4L3 9.5M3 4v5.5h5.5M4 13a8 8 0 0 0 14.3 4l2.7-2.5M21 20v-5.5h-5.5",
   back: "M15 5l-7 7 7 7",
-  right: "M9 5l7 7-7 7",
   inbox: "M3 13l3-8h12l3 8v6H3zM3 13h5l1.5 3h5L16 13h5",
   search: "M11 4a7 7 0 1 0 0 14 7 7 0 0 0 0-14zM20 20l-4-4",
   clip: "M20 11l-8.5 8.5a5 5 0 0 1-7-7L13 4a3.4 3.4 0 0 1 4.8 4.8L9.3 17.3a1.7 1.7 0 0 1-2.4-2.4L14.5 7.5",
@@ -99,10 +98,10 @@ export const other = (mail) => (mail.direction === "outbound" ? mail.to[0] : mai
 /** The same colour for the same address, always; the letter is the name's. */
 export function avatar(address) {
   const { email, name } = typeof address === "string" ? { email: address } : (address ?? {});
-  let hash = 7;
-  for (const letter of (email ?? "?").toLowerCase()) hash = (hash * 33 + letter.codePointAt(0)) >>> 0;
+  let hash = 2166136261;
+  for (const letter of (email ?? "?").toLowerCase()) hash = Math.imul(hash ^ letter.codePointAt(0), 16777619);
   const letter = [...(name || email || "?").replace(/[^\p{L}\p{N}]/gu, "")][0] ?? "?";
-  return h("span", { class: `avatar hue-${hash % 8}`, "aria-hidden": "true" }, letter.toUpperCase());
+  return h("span", { class: `avatar hue-${(hash >>> 12) % 8}`, "aria-hidden": "true" }, letter.toUpperCase());
 }
 
 const SYSTEM = /^(CATEGORY_[A-Z]+|[A-Z]+)$/;
@@ -123,8 +122,8 @@ export const skeleton = (kind, count = 1) =>
 export const empty = (name, title, text, ...more) =>
   h("div", { class: "empty" }, h("span", { class: `empty-icon ${name === "alert" ? "bad" : ""}` }, icon(name)), h("h2", {}, title), text ? h("p", { class: "muted" }, text) : null, ...more);
 
-export function failure(error, again) {
+export function failure(error, again, ...more) {
   return empty("alert", "That did not work", error.message,
     error.correlationId ? h("p", { class: "muted small" }, "Correlation id ", h("code", {}, error.correlationId)) : null,
-    h("button", { class: "button primary", type: "button", on: { click: again } }, icon("sync"), "Try again"));
+    h("div", { class: "choices" }, more, h("button", { class: "button primary", type: "button", on: { click: again } }, icon("sync"), "Try again")));
 }

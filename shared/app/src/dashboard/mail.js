@@ -80,7 +80,7 @@ function text(whole) {
     if (blocks.at(-1)?.quoted !== quoted) blocks.push({ quoted, lines: [] });
     blocks.at(-1).lines.push(quoted ? one.replace(/^>+ ?/, "") : one);
   }
-  return h("div", { class: "text" }, blocks.map(({ quoted, lines }) => h(quoted ? "blockquote" : "p", {}, linked(lines.join("\n")))));
+  return h("div", { class: "text" }, blocks.map(({ quoted, lines }) => h(quoted ? "blockquote" : "p", {}, linked(lines.join("\n").replace(/^\n+|\n+$/g, "")))));
 }
 
 function linked(plain) {

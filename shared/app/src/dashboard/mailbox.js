@@ -9,7 +9,7 @@ import { conversation } from "./mail.js";
 const FOLDERS = [["All", {}], ["Inbox", { label: "INBOX" }], ["Unread", { unread: "true" }], ["Starred", { label: "STARRED" }], ["Sent", { label: "SENT" }], ["Spam", { label: "SPAM" }], ["Trash", { label: "TRASH" }]];
 
 export function openMailbox(mailboxId, emailId, { content, schedule }) {
-  const view = { mailboxId, closed: false, shown: false, selected: null, items: [], next: null, known: null, serial: 0, mailbox: null };
+  const view = { mailboxId, closed: false, shown: false, selected: null, items: [], next: null, known: null, serial: 0 };
   const filter = { folder: {}, by: "subject", text: "" };
   const list = h("ul", { class: "mails", "aria-label": "Mails" });
   const foot = h("div", { class: "mails-foot" });
@@ -159,8 +159,8 @@ export function openMailbox(mailboxId, emailId, { content, schedule }) {
     } catch (error) {
       if (view.closed) return;
       if (view.shown) toast("bad", "Could not refresh", error.message);
-      else replace(content, failure(error, view.refresh));
-      schedule("lost");
+      else replace(content, failure(error, view.refresh, h("a", { class: "button", href: "#/" }, icon("back"), "All mailboxes")));
+      schedule(error.isLost ? "lost" : "calm");
     }
   };
 
@@ -209,5 +209,5 @@ function stateOf(status, jobs) {
       fact("As of history", status.cursor ?? "none", left ? `A push named ${status.target}` : "Nothing newer is known"),
       fact("Push", isWatched(status) ? "on" : "off, polled", status.watchExpiresAt ? `The watch ends ${exactly(status.watchExpiresAt)}` : null)),
     h("section", { class: "panel", "aria-label": "Last syncs" }, h("h2", {}, "Last syncs"), charts(jobs), history(jobs.slice(0, 12))),
-    h("p", { class: "muted small keys" }, h("kbd", {}, "j"), h("kbd", {}, "k"), "next and last mail", h("kbd", {}, "/"), "search", h("kbd", {}, "Esc"), "close"));
+    h("p", { class: "muted small keys" }, [["j", "next mail"], ["k", "mail before"], ["/", "search"], ["Esc", "close"]].map(([key, does]) => h("span", {}, h("kbd", {}, key), does))));
 }

@@ -45,7 +45,7 @@ export function openOverview({ content, schedule }) {
       if (page.closed) return;
       if (page.shown) toast("bad", "Could not refresh", error.message);
       else replace(content, failure(error, page.refresh));
-      schedule("lost");
+      schedule(error.isLost ? "lost" : "calm");
     }
   };
   document.title = "Gmail Sync";
@@ -92,13 +92,11 @@ const tone = (mailbox) => ({ needs_reauth: "bad", needs_attention: "bad", behind
 
 function card(mailbox, refresh) {
   const fact = (name, value, look = "", title = null) => h("div", { title }, h("dt", {}, name), h("dd", { class: look }, value));
-  const watched = isWatched(mailbox);
   return h("article", { class: `card ${mailbox.status === "deactivated" ? "dimmed" : ""}` },
     h("div", { class: "card-head" }, avatar(mailbox.email),
       h("div", { class: "card-title" },
         h("a", { class: "stretch", href: `#/mailbox/${mailbox.id}`, "data-key": `open-${mailbox.id}` }, mailbox.email),
-        h("span", { class: "muted small with-icon", title: watched ? "Gmail tells of changes as they happen" : "Gmail is asked now and then" },
-          icon(watched ? "bolt" : "clock"), watched ? "Push is on" : "Polled")),
+        mailbox.status === "active" ? how(mailbox) : null),
       badge(mailbox),
       mailbox.status === "active" ? syncButton(mailbox, { look: "primary", after: refresh }) : null),
     mailbox.backfill ? progress(mailbox.backfill) : null,
@@ -108,6 +106,11 @@ function card(mailbox, refresh) {
       fact("Deleted", number(mailbox.totals.deleted), "", "Mails that Gmail no longer has"),
       fact("Debts", number(mailbox.debts), mailbox.debts ? "warn" : "", "Messages still owed, each with a reason")),
     mailbox.lastError ? h("p", { class: "error-line" }, icon("alert"), mailbox.lastError) : null);
+}
+
+function how(mailbox) {
+  const [name, words, meaning] = isWatched(mailbox) ? ["bolt", "Push is on", "Gmail tells of changes as they happen"] : ["clock", "Polled", "Gmail is asked now and then"];
+  return h("span", { class: "muted small with-icon", title: meaning }, icon(name), words);
 }
 
 function line(mail, email) {

@@ -1,3 +1,4 @@
 //! The app against an emulated AWS and a Gmail of the test's.
 
 mod api;
+mod worker;

@@ -75,7 +75,7 @@ fn parameters() -> BTreeMap<String, Row> {
             }
             None if line.trim().is_empty() => {}
             None => {
-                name = line.trim().trim_end_matches(':').to_owned();
+                line.trim().trim_end_matches(':').clone_into(&mut name);
                 parameters.insert(name.clone(), Row::new());
             }
         }

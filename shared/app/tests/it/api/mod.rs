@@ -4,4 +4,4 @@ mod emails;
 mod integrations;
 mod sessions;
 mod syncs;
-mod world;
+pub mod world;

@@ -14,7 +14,10 @@ use axum::{
 };
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
-use sync_app::api::{self, ApiConfig, ApiState, SyncIntervals};
+use sync_app::{
+    api::{self, ApiConfig, ApiState, SyncIntervals},
+    live::Clients,
+};
 use sync_core::{
     HistoryId, MailboxId, MessageId, SignedDuration, TenantId, ThreadId, Timestamp,
     message::{Address, Envelope, Message},
@@ -38,6 +41,8 @@ pub struct World {
     pub store: Store,
     pub gmail: MockServer,
     pub router: Router,
+    /// What a worker would be given.
+    pub clients: Clients,
     _stack: MiniStack,
 }
 
@@ -91,8 +96,10 @@ impl World {
             https: None,
             wait_max: WAIT_MAX,
         };
+        let clients = Clients { store: store.clone(), queue, gmail: client, oauth };
+        let Clients { queue, gmail: client, oauth, .. } = clients.clone();
         let router = api::router(ApiState::new(store.clone(), queue, client, oauth, config));
-        Self { store, gmail, router, _stack: stack }
+        Self { store, gmail, router, clients, _stack: stack }
     }
 
     /// Gmail knows this mailbox by a refresh token of the same text.

@@ -1,0 +1,99 @@
+//! The worker against an emulated AWS: what it does beyond the engine's decisions.
+
+use std::sync::Arc;
+
+use secrecy::SecretString;
+use serde_json::json;
+use sync_app::{
+    live::LiveSettings,
+    sync::{Worker, sync},
+};
+use sync_core::{
+    MailboxId, SignedDuration, Timestamp,
+    job::{Job, Lane, Trigger},
+    quota::Regime,
+    state::Status,
+    sync::{Outcome, Settings},
+};
+use sync_store::{CredentialKind, NewCredential, NewMailbox};
+use wiremock::{Mock, ResponseTemplate, matchers::path};
+
+use crate::api::world::{World, tenant};
+
+const ADDRESS: &str = "watched@example.com";
+
+/// A connected mailbox without mail, and a Gmail that knows it.
+async fn connected(world: &World) -> MailboxId {
+    world.gmail_knows(ADDRESS).await;
+    for (of, answer) in [
+        ("/gmail/v1/users/me/history", json!({"historyId": "100"})),
+        ("/gmail/v1/users/me/messages", json!({"resultSizeEstimate": 0})),
+    ] {
+        let answer = ResponseTemplate::new(200).set_body_json(answer);
+        Mock::given(path(of)).respond_with(answer).mount(&world.gmail).await;
+    }
+    let now = Timestamp::now();
+    let new = NewMailbox { tenant: tenant("ten_a"), address: ADDRESS.parse().expect("an address"), now };
+    let mailbox = world.store.create_mailbox(&new).await.expect("created").mailbox().clone();
+    let credential = NewCredential {
+        kind: CredentialKind::Oauth,
+        refresh_token: SecretString::from(ADDRESS),
+        access_token: None,
+        expires_at: None,
+        scopes: Vec::new(),
+    };
+    world.store.save_credential(&mailbox, &credential, now).await.expect("saved");
+    mailbox
+}
+
+async fn look(world: &World, mailbox: &MailboxId) -> Outcome {
+    let worker = Worker {
+        clients: Arc::new(world.clients.clone()),
+        settings: Settings::default(),
+        live: LiveSettings {
+            fetch_window: 25,
+            regime: Regime::Current,
+            topic: Some("projects/p/topics/t".into()),
+        },
+    };
+    let job = Job {
+        mailbox: mailbox.clone(),
+        trigger: Trigger::Schedule,
+        target: None,
+        step: None,
+        lane: Lane::Backfill,
+    };
+    let checkpoint_at = Timestamp::now() + SignedDuration::from_secs(60);
+    sync(&worker, job, "trace", "owner", checkpoint_at).await.expect("not interrupted")
+}
+
+#[tokio::test]
+async fn a_mailbox_without_a_live_watch_gets_one_at_its_next_look_and_then_no_other() {
+    let world = World::new().await;
+    world.gmail_is_well().await;
+    let mailbox = connected(&world).await;
+    assert!(matches!(look(&world, &mailbox).await, Outcome::Synced(_)));
+    let sync = world.store.read_sync(&mailbox).await.expect("read").expect("there");
+    assert!(sync.watch_expires_at.is_some_and(|at| at > Timestamp::now() + SignedDuration::from_hours(150)));
+    look(&world, &mailbox).await;
+    let requests = world.gmail.received_requests().await.expect("recorded");
+    let watches = requests.iter().filter(|request| request.url.path().ends_with("/watch")).count();
+    assert_eq!(watches, 1, "a watch costs 100 units");
+}
+
+#[tokio::test]
+async fn a_revoked_grant_parks_the_mailbox_and_no_call_follows() {
+    let world = World::new().await;
+    let refusal =
+        json!({"error": "invalid_grant", "error_description": "Token has been expired or revoked."});
+    let refusal = ResponseTemplate::new(400).set_body_json(refusal);
+    Mock::given(path("/token")).respond_with(refusal).up_to_n_times(1).mount(&world.gmail).await;
+    let mailbox = connected(&world).await;
+    assert!(matches!(look(&world, &mailbox).await, Outcome::Failed(_)));
+    let status = |sync: Option<sync_core::state::Sync>| sync.expect("there").status;
+    assert_eq!(status(world.store.read_sync(&mailbox).await.expect("read")), Status::NeedsReauth);
+    let before = world.gmail.received_requests().await.expect("recorded").len();
+    assert_eq!(look(&world, &mailbox).await, Outcome::NotActive(Status::NeedsReauth));
+    let after = world.gmail.received_requests().await.expect("recorded").len();
+    assert_eq!(before, after, "a parked mailbox makes no calls");
+}
