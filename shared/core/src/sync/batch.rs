@@ -94,3 +94,13 @@ impl Batch {
         Ok(Resolved { batch: self, later, wait })
     }
 }
+
+impl Resolved {
+    /// The batch, with what was not answered remembered as owed.
+    pub fn with_later_owed(mut self, now: Timestamp) -> Batch {
+        for wanted in &self.later {
+            self.batch.wait(wanted, now + self.wait, now);
+        }
+        self.batch
+    }
+}

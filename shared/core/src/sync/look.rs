@@ -105,12 +105,7 @@ impl Engine {
                 self.count_fetched(held, fetched.len());
                 match batch.resolve(fetched, &self.context(held, now)) {
                     Err(failure) => self.fail(held, failure, now),
-                    Ok(mut resolved) => {
-                        for wanted in &resolved.later {
-                            resolved.batch.wait(wanted, now + resolved.wait, now);
-                        }
-                        self.commit_page(held, page, resolved.batch, now)
-                    }
+                    Ok(resolved) => self.commit_page(held, page, resolved.with_later_owed(now), now),
                 }
             }
             (Look::Lowering, Seen::Done) => self.owed(held, now),
@@ -129,13 +124,11 @@ impl Engine {
                 self.count_fetched(held, fetched.len());
                 match batch.resolve(fetched, &self.context(held, now)) {
                     Err(failure) => self.fail(held, failure, now),
-                    Ok(mut resolved) => {
-                        for wanted in &resolved.later {
-                            resolved.batch.wait(wanted, now + resolved.wait, now);
-                        }
-                        let due = earlier(next_due, resolved.batch.owed_due_at);
+                    Ok(resolved) => {
+                        let batch = resolved.with_later_owed(now);
+                        let due = earlier(next_due, batch.owed_due_at);
                         let progress = Progress { owed_due_at: due, ..held.sync.progress.clone() };
-                        self.commit(held, chunks(resolved.batch.changes), progress, After::Owed, now)
+                        self.commit(held, chunks(batch.changes), progress, After::Owed, now)
                     }
                 }
             }
