@@ -65,8 +65,16 @@ struct Quiet {
 
 impl Quiet {
     async fn now(world: &World, queue: &Queue<'_>) -> Self {
-        queue.until_empty().await;
         world.until_healthy(ALICE).await;
+        // The log of an invocation appears after its message is gone: two looks must agree.
+        let mut seen = usize::MAX;
+        eventually("nothing is under way", SOON, async || {
+            queue.until_empty().await;
+            let before =
+                std::mem::replace(&mut seen, world.system.worker_invocations().await.expect("the log"));
+            if before == seen { Ok(()) } else { Err(format!("{seen} invocations")) }
+        })
+        .await;
         Self {
             queued: world.logged("webhook", "a push was queued").await.len(),
             invocations: world.system.worker_invocations().await.expect("the log"),

@@ -30,11 +30,14 @@ impl<'a> Queue<'a> {
             .sum()
     }
 
-    /// Waits until everything that was under way is over: also the look after news, which is sent with a delay.
+    /// Waits until both lanes are empty: also of the look after news, which is sent with a delay.
     pub async fn until_empty(&self) {
-        eventually("the queue is empty", SOON, async || match self.depth().await {
-            0 => Ok(()),
-            depth => Err(format!("{depth} messages")),
+        let backfill = Queue::new(self.world, "BackfillQueueUrl");
+        eventually("the queues are empty", SOON, async || {
+            match self.depth().await + backfill.depth().await {
+                0 => Ok(()),
+                depth => Err(format!("{depth} messages")),
+            }
         })
         .await;
     }
