@@ -35,7 +35,7 @@ $(ministack)/installed-$(ministack_version):
 # The binary itself and not `cargo run`: Ctrl-C then reaches one process, which ends all others.
 run: tools ## Start everything locally with a demo mailbox, until Ctrl-C
 	@command -v cargo >/dev/null || { echo "$(cargo_missing)" >&2; exit 1; }
-	cargo build --quiet -p local
+	cargo build --workspace --bins
 	exec $(target)/debug/local
 
 check: tools ## Formatting, lints and unit tests

@@ -21,9 +21,6 @@ use crate::{
 /// The functions, as their packages, their binaries and their folders in the template are called.
 pub const FUNCTIONS: [&str; 4] = ["webhook", "api", "cron", "worker"];
 
-/// What else the system runs, besides the functions.
-const PROGRAMS: [&str; 2] = ["gmail-sim", "ctl"];
-
 /// The workspace's root directory.
 pub fn workspace_root() -> PathBuf {
     testkit::workspace_root()
@@ -44,10 +41,10 @@ pub async fn build(progress: Progress) -> Result<()> {
     let step = progress.step("building the functions");
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
-    command.arg("build").current_dir(workspace_root()).stdout(Stdio::null()).stderr(Stdio::piped());
-    for package in FUNCTIONS.iter().chain(&PROGRAMS) {
-        command.args(["-p", package]);
-    }
+    // The whole workspace, as `make run` has built it: a choice of packages would have other features of what
+    // they share, and build all of that again.
+    command.args(["build", "--workspace", "--bins"]);
+    command.current_dir(workspace_root()).stdout(Stdio::null()).stderr(Stdio::piped());
     // Inside `cargo test` or `make run`, cargo has told us about our own package; the build of another must
     // not take that for a change of its environment and start over.
     for (name, _) in std::env::vars_os() {
