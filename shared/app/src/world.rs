@@ -1,7 +1,8 @@
 //! The one seam between decisions and the world.
 //!
 //! The engine decides, a world carries out. [`crate::live::LiveWorld`] does so with Gmail, DynamoDB, S3
-//! and SQS; the seeded world of the engine's tests does so in memory. Engine and driver are the same in both.
+//! and SQS. The engine's own tests carry out the same effects in memory, with a loop of their own that can stop
+//! between any two of them; the engine is the same in both.
 
 use std::future::Future;
 
