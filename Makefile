@@ -3,13 +3,16 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
 .DEFAULT_GOAL := help
-.PHONY: help tools run test check corpus browser fmt deploy clean
+.PHONY: help tools run test check corpus browser oracles dynamodb prove fmt deploy clean
 
 target := $(or $(CARGO_TARGET_DIR),target)
 # Where the tests look for the emulated AWS, whatever cargo's target directory is.
 ministack := target/tools/ministack
 # The emulator and the SAM transform are taken at these versions: a newer one may answer otherwise.
 ministack_version := 1.5.33
+# Where the store's tests look for the proxy that puts faults between them and the emulated AWS.
+microburst := target/tools/microburst
+microburst_version := 0.10.0
 sam_translator_version := 1.110.0
 python_missing := python3 (3.10 or newer, with venv) is missing; on Debian: apt-get install python3 python3-venv
 cargo_missing := cargo is missing: install Rust 1.95 or newer
@@ -20,8 +23,20 @@ help: ## What there is
 	echo "  make run PORT=8080 SIM_PORT=4100 AWS_PORT=4566    ports of the dashboard, the simulator and the emulated AWS"
 	echo "  make run SEED=0                                   without mail or mailboxes"
 	echo "  make run MAIL=path                                your own mail: an mbox, a Maildir or a folder"
+	echo "  make prove N=1000000 SEED=1                       so many histories, the first of that seed"
 
-tools: $(ministack)/installed-$(ministack_version) ## Install the emulated AWS into target/tools
+tools: $(ministack)/installed-$(ministack_version) $(microburst)/installed-$(microburst_version) ## Install the emulated AWS and its fault proxy into target/tools
+
+dynamodb: ## Install AWS's own DynamoDB Local: the store's second opinion, needs java and npm
+	@infra/testkit/dynamodb-local.sh
+
+$(microburst)/installed-$(microburst_version):
+	@command -v python3 >/dev/null || { echo "$(python_missing)" >&2; exit 1; }
+	echo "installing the fault proxy into $(microburst)"
+	rm -rf $(microburst)
+	python3 -m venv $(microburst) || { echo "$(python_missing)" >&2; exit 1; }
+	$(microburst)/bin/python -m pip install --quiet --disable-pip-version-check microburst==$(microburst_version)
+	touch $@
 
 $(ministack)/installed-$(ministack_version):
 	@command -v python3 >/dev/null || { echo "$(python_missing)" >&2; exit 1; }
@@ -44,7 +59,7 @@ check: tools ## Formatting, lints and unit tests
 	cargo clippy --workspace --all-targets -- -D warnings
 	infra/local/test.sh unit
 
-test: tools corpus browser ## Everything: check, the store against the emulator, end to end
+test: tools corpus browser oracles ## Everything: check, the store against the emulator, end to end
 	@cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	infra/local/test.sh all
@@ -55,6 +70,15 @@ corpus: ## Fetch 6,046 real messages and the malformed ones into target/corpus
 
 browser: ## Install what the dashboard's test needs: Chromium and its driver
 	@infra/local/browser/install.sh target/tools/browser
+
+oracles: ## Install the clients that judge the simulator: Google's own, and lieer
+	@infra/gmail-sim/oracles/install.sh target/tools/oracles
+
+# The binary itself and not `cargo run`: Ctrl-C then reaches one process.
+prove: ## Prove the sync protocol: seeded histories on all cores, and the model
+	@command -v cargo >/dev/null || { echo "$(cargo_missing)" >&2; exit 1; }
+	cargo build --quiet --profile prove --package prove
+	exec $(target)/prove/prove $(if $(N),--histories $(N)) $(if $(SEED),--seed $(SEED))
 
 fmt: ## Format
 	@cargo fmt --all

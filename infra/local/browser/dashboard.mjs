@@ -125,6 +125,38 @@ async function walk(browser) {
     await page.locator(".state").waitFor();
   });
 
+  await claim("a mail says why it is here", async () => {
+    await rows.filter({ hasText: "Only a click brings this" }).click();
+    await page.locator("details.headers summary").click();
+    await page.getByRole("button", { name: "Why is it here?" }).click();
+    await page.locator(".why", { hasText: "It is stored as of history" }).waitFor();
+    await page.keyboard.press("Escape");
+    await page.locator(".state").waitFor();
+  });
+
+  await claim("a paused mailbox is not synced, and is again once it is resumed", async () => {
+    await page.getByRole("button", { name: `Pause ${EMAIL}` }).click();
+    await page.locator(".mailbox-head .badge", { hasText: "Paused" }).waitFor();
+    assert.equal(await page.getByRole("button", { name: `Sync ${EMAIL}`, exact: true }).count(), 0);
+    await page.getByRole("button", { name: `Resume ${EMAIL}` }).click();
+    await page.locator(".mailbox-head .badge.good", { hasText: "Healthy" }).waitFor();
+    await page.getByRole("button", { name: `Sync ${EMAIL}`, exact: true }).waitFor();
+  });
+
+  await claim("what could not be fetched is a debt with its reason, and is gone once it is tried again", async () => {
+    await simulator("POST", "faults", JSON.stringify({ kind: "not_visible", mailbox: EMAIL }));
+    await deliver(mail("Invisible at first", "text/plain", "Here after all."));
+    const debt = page.locator(".entry.debt", { hasText: "no such message" });
+    await page.getByRole("button", { name: `Sync ${EMAIL}`, exact: true }).click();
+    await debt.waitFor();
+    await page.locator(".mailbox-head .badge.warn", { hasText: "Behind" }).waitFor();
+    await simulator("DELETE", "faults");
+    await debt.getByRole("button", { name: /^Try .* again$/ }).click();
+    await rows.filter({ hasText: "Invisible at first" }).waitFor();
+    await debt.waitFor({ state: "detached" });
+    await page.locator(".mailbox-head .badge.good", { hasText: "Healthy" }).waitFor();
+  });
+
   const tracker = await trackerServer();
   await claim("a hostile mail runs no script and loads nothing", async () => {
     await deliver(mail("A hostile letter <img src=x onerror=top.ran=1>", "text/html", hostile(tracker.url)));

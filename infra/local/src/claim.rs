@@ -46,6 +46,14 @@ impl Claim {
         self.directory.join(name)
     }
 
+    /// An empty folder in it.
+    pub fn fresh_folder(&self, name: &str) -> Result<PathBuf> {
+        let folder = self.path(name);
+        let _ = fs::remove_dir_all(&folder);
+        fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        Ok(folder)
+    }
+
     /// Where `env` is.
     pub fn environment_file(&self) -> PathBuf {
         self.path(ENVIRONMENT)

@@ -86,6 +86,18 @@ pub fn package(function: &str) -> Result<Vec<u8>> {
     pack(&path).with_context(|| format!("cannot pack {}", path.display()))
 }
 
+/// The same function as [`package`], with debug lines of our own code: each process of it appends its output to
+/// `<process id>.log` in `logs`, line by line as it happens, for whoever watches it live.
+pub fn watched_package(function: &str, logs: &Path) -> Result<Vec<u8>> {
+    let quoted = |path: &Path| format!("'{}'", path.display().to_string().replace('\'', r"'\''"));
+    // The emulator starts it in a folder of its own.
+    let (program, logs) = (quoted(&std::path::absolute(binary(function))?), quoted(logs));
+    // `exec` keeps the process id, so that the log's name says whom a signal reaches.
+    let script =
+        format!("#!/bin/sh\nexport LOG_LEVEL=info,sync_app=debug\nexec {program} >>{logs}/$$.log 2>&1\n");
+    pack_program(script.as_bytes())
+}
+
 fn pack(path: &Path) -> Result<Vec<u8>> {
     pack_program(&fs::read(path)?)
 }
@@ -115,6 +127,18 @@ mod tests {
         let entry = zip.by_name("bootstrap").expect("the bootstrap");
         assert_eq!(entry.unix_mode().map(|mode| mode & 0o777), Some(0o755));
         assert_eq!(entry.size(), fs::metadata(&program).expect("its size").len());
+    }
+
+    #[test]
+    fn a_watched_function_runs_in_the_process_that_its_log_is_named_after() {
+        use std::io::Read as _;
+        let package = watched_package("worker", Path::new("/logs/it's")).expect("it packs");
+        let mut zip = zip::ZipArchive::new(Cursor::new(package)).expect("a zip");
+        let mut script = String::new();
+        zip.by_name("bootstrap").expect("the bootstrap").read_to_string(&mut script).expect("a script");
+        let last = script.lines().last().expect("a line");
+        assert!(last.starts_with("exec '") && last.contains("/worker' "), "{script}");
+        assert!(last.ends_with(r">>'/logs/it'\''s'/$$.log 2>&1"), "{script}");
     }
 
     #[test]

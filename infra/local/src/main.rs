@@ -71,6 +71,7 @@ impl Arguments {
             directory: Some(self.state.unwrap_or_else(|| target_directory().join("local"))),
             simulator_arguments,
             parameters: Vec::new(),
+            watched_workers: false,
             progress: Progress::Shown,
         }
     }

@@ -61,11 +61,15 @@ pub async fn sdk_config(endpoint: &str) -> SdkConfig {
 }
 
 /// Uploads the packages of all functions, as `package` makes them.
-pub async fn upload(config: &SdkConfig, package: fn(&str) -> Result<Vec<u8>>) -> Result<()> {
+pub async fn upload<P>(config: &SdkConfig, package: P) -> Result<()>
+where
+    P: Fn(&str) -> Result<Vec<u8>> + Clone + Send + 'static,
+{
     let client = S3::from_conf(aws_sdk_s3::config::Builder::from(config).force_path_style(true).build());
     client.create_bucket().bucket(ARTIFACTS).send().await.map_err(shown).context("cannot create a bucket")?;
     for function in FUNCTIONS {
-        let package = tokio::task::spawn_blocking(move || package(function)).await??;
+        let make = package.clone();
+        let package = tokio::task::spawn_blocking(move || make(function)).await??;
         client
             .put_object()
             .bucket(ARTIFACTS)

@@ -23,6 +23,8 @@ const PUSH_AUDIENCE: &str = "gmail-sync-local";
 const PUSH_SERVICE_ACCOUNT: &str = "gmail-push@gmail-sync-local.iam.gserviceaccount.com";
 /// Whose mailbox `MAIL=` fills.
 const MAIL_OWNER: &str = "me@example.com";
+/// The folder of the watched workers' logs.
+const WORKER_LOGS: &str = "workers";
 /// Longest wait for any one answer while the system starts.
 const ANSWER_MAX: Duration = Duration::from_mins(1);
 /// Longest wait for the mailbox of the seed to be synced before the system counts as started anyway.
@@ -57,6 +59,8 @@ pub struct Options {
     pub simulator_arguments: Vec<String>,
     /// Parameters of the template that differ from what the local system sets.
     pub parameters: Vec<(String, String)>,
+    /// Each process of the worker writes a log of its own, effect by effect, instead of into its log group.
+    pub watched_workers: bool,
     /// Where progress goes.
     pub progress: Progress,
 }
@@ -142,7 +146,8 @@ impl System {
         )
         .await?;
 
-        let outputs = deploy(&cloud, &simulator, &url, &options).await?;
+        let watched = options.watched_workers.then(|| claim.fresh_folder(WORKER_LOGS)).transpose()?;
+        let outputs = deploy(&cloud, &simulator, &url, &options, watched).await?;
         let proxy = Proxy::start(listener, cloud.endpoint(), outputs.get("ApiId")?)?;
         let operator = bootstrap(&cloud, &outputs).await?;
         let push_endpoint = format!("{url}/webhooks/gmail");
@@ -203,6 +208,11 @@ impl System {
     /// The simulator, to end it and to start it again.
     pub fn simulator_mut(&mut self) -> &mut Simulator {
         &mut self.simulator
+    }
+
+    /// Where watched workers write: `<process id>.log` each.
+    pub fn worker_logs(&self) -> PathBuf {
+        self.claim.path(WORKER_LOGS)
     }
 
     /// The file that other programs read.
@@ -365,11 +375,21 @@ impl Watched {
 }
 
 /// Uploads and deploys.
-async fn deploy(cloud: &Cloud, simulator: &Simulator, url: &str, options: &Options) -> Result<Outputs> {
+async fn deploy(
+    cloud: &Cloud,
+    simulator: &Simulator,
+    url: &str,
+    options: &Options,
+    watched: Option<PathBuf>,
+) -> Result<Outputs> {
     let step = options.progress.step("deploying template.yaml");
     let config = stack::sdk_config(cloud.endpoint()).await;
     step.detail("uploading the functions");
-    stack::upload(&config, functions::package).await?;
+    let package = move |function: &str| match &watched {
+        Some(logs) if function == "worker" => functions::watched_package(function, logs),
+        _ => functions::package(function),
+    };
+    stack::upload(&config, package).await?;
     step.detail("creating the stack");
     let outputs = stack::deploy(&config, &parameters(simulator, url, options)?).await?;
     step.done("");

@@ -3,9 +3,13 @@
 //! Invariant: whatever a handle started ends with the handle, child processes and temporary files
 //! included. Deliberately absent: AWS clients. A test talks to the emulator through the code it tests.
 
+mod dynamodb_local;
+mod microburst;
 mod ministack;
 mod temporary;
 
+pub use dynamodb_local::DynamoDbLocal;
+pub use microburst::Microburst;
 pub use ministack::{MiniStack, StartOptions};
 pub use temporary::TemporaryDirectory;
 

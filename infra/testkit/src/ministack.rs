@@ -36,8 +36,9 @@ pub struct MiniStack {
     running: Option<Running>,
 }
 
+/// A child process in a group of its own, and its files.
 #[derive(Debug)]
-struct Running {
+pub(crate) struct Running {
     child: Child,
     log: PathBuf,
     /// Dropped after the process has ended.
@@ -153,6 +154,36 @@ impl MiniStack {
 }
 
 impl Running {
+    /// Starts a program whose output goes into a file of a directory of its own, and waits, at most a minute,
+    /// until `is_up`. The directory is the program's working directory.
+    ///
+    /// Errors: it cannot be started, ends at once or does not come up; with the last lines of its output.
+    pub(crate) fn start(name: &str, mut command: Command, is_up: impl Fn() -> bool) -> Result<Self> {
+        let temporary = TemporaryDirectory::new(name)?;
+        let log = temporary.path().join("output.log");
+        let output = File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
+        let child = command
+            .current_dir(temporary.path())
+            .env("TMPDIR", temporary.path())
+            .stdin(Stdio::null())
+            .stdout(output.try_clone().context("cannot share the log file")?)
+            .stderr(output)
+            .process_group(0)
+            .spawn()
+            .with_context(|| format!("cannot start {name}"))?;
+        let mut running = Self { child, log, _temporary: temporary };
+        let deadline = Instant::now() + START_MAX;
+        while !is_up() {
+            let has_ended = !matches!(running.child.try_wait(), Ok(None));
+            if has_ended || Instant::now() > deadline {
+                let text = std::fs::read_to_string(&running.log).unwrap_or_default();
+                bail!("{name} did not come up:\n{text}");
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        Ok(running)
+    }
+
     /// Asks the whole group to end, then makes it.
     fn stop(&mut self) {
         let Some(group) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) else { return };
@@ -175,7 +206,7 @@ impl Drop for Running {
 }
 
 /// A port that is free now.
-fn free_port() -> Result<u16> {
+pub(crate) fn free_port() -> Result<u16> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no free port on 127.0.0.1")?;
     Ok(listener.local_addr().context("no address on a bound port")?.port())
 }

@@ -9,4 +9,3 @@ pub mod fan_out;
 pub mod live;
 pub mod receive_push;
 pub mod sync;
-pub mod world;

@@ -3,16 +3,13 @@
 use std::sync::Arc;
 
 use sync_core::{
-    Timestamp,
-    job::{Counts, Job, JobError, JobKind, JobStatus, Trigger},
-    sync::{Engine, Outcome, Settings},
+    MailboxId, Timestamp,
+    job::{Counts, Job, JobError, JobKind, JobStatus, Lane, RequestOptions, Trigger},
+    sync::{Engine, Outcome, Settings, drive},
 };
 use sync_store::{JobRow, Store};
 
-use crate::{
-    live::{Clients, LiveSettings, LiveWorld},
-    world::drive,
-};
+use crate::live::{Clients, LiveSettings, LiveWorld};
 
 /// Everything a worker needs, built once at start.
 #[derive(Clone)]
@@ -40,7 +37,7 @@ pub async fn sync(
     checkpoint_at: Timestamp,
 ) -> Result<Outcome, Interrupted> {
     let began_at = Timestamp::now();
-    let (mailbox, trigger) = (job.mailbox.clone(), job.trigger);
+    let (mailbox, trigger, lane) = (job.mailbox.clone(), job.trigger, job.lane);
     let engine = Engine::new(worker.settings.clone(), job, checkpoint_at, rand::random());
     let mut world = LiveWorld::new(
         Arc::clone(&worker.clients),
@@ -53,6 +50,9 @@ pub async fn sync(
     let outcome = drive(engine, &mut world, began_at).await;
     if matches!(outcome, Outcome::Synced(_)) {
         world.keep_watch(Timestamp::now()).await;
+        if lane == Lane::Backfill {
+            sweep_lists(&worker.clients.store, &mailbox).await;
+        }
     }
     let ended_at = Timestamp::now();
     tell(&outcome, &mailbox, trigger, world.units(), ended_at.duration_since(began_at).as_millis());
@@ -63,14 +63,18 @@ pub async fn sync(
     }
 }
 
+/// What a finished backfill or comparison left behind. A failure leaves it to the next one, and to the bucket's own
+/// rule.
+async fn sweep_lists(store: &Store, mailbox: &MailboxId) {
+    match store.sweep_lists(mailbox, Timestamp::now()).await {
+        Ok(0) => {}
+        Ok(swept) => tracing::info!(mailbox.id = %mailbox, swept, "lists out of use were deleted"),
+        Err(error) => tracing::warn!(mailbox.id = %mailbox, %error, "lists out of use were not deleted"),
+    }
+}
+
 /// One line for one outcome, where it is handled.
-fn tell(
-    outcome: &Outcome,
-    mailbox: &sync_core::MailboxId,
-    trigger: Trigger,
-    quota_units: u64,
-    duration_ms: i128,
-) {
+fn tell(outcome: &Outcome, mailbox: &MailboxId, trigger: Trigger, quota_units: u64, duration_ms: i128) {
     let counted = |what: &str, counts: &Counts| {
         tracing::info!(
             mailbox.id = %mailbox,
@@ -111,7 +115,7 @@ fn tell(
 async fn keep_history(
     store: &Store,
     world: &LiveWorld,
-    mailbox: &sync_core::MailboxId,
+    mailbox: &MailboxId,
     trigger: Trigger,
     outcome: &Outcome,
     (began_at, ended_at): (Timestamp, Timestamp),
@@ -149,6 +153,7 @@ async fn keep_history(
         counts,
         quota_units: world.units(),
         errors: error.into_iter().collect(),
+        options: RequestOptions::default(),
     };
     if let Err(error) = store.record_run(mailbox, &row).await {
         tracing::warn!(mailbox.id = %mailbox, %error, "the run was not recorded");

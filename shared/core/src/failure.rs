@@ -5,8 +5,10 @@ use jiff::SignedDuration;
 /// What to do about a failure.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Disposition {
-    /// Try again, not before this.
+    /// Try again, not before this: something failed.
     Retry(SignedDuration),
+    /// Nothing failed: what may be spent is spent. Go on after this.
+    Wait(SignedDuration),
     /// This message cannot be had now: it is owed, with the reason.
     Debt,
     /// The grant is gone; nothing works until the owner signs in again.

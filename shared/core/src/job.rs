@@ -4,7 +4,10 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{HistoryId, JobId, MailboxId, MessageId};
+use crate::{
+    ids::{HistoryId, JobId, MailboxId, MessageId},
+    state::Window,
+};
 
 /// What made somebody look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -57,6 +60,37 @@ pub enum JobKind {
     Initial,
     /// Everything is listed and compared.
     Full,
+    /// The mail of a stretch of time.
+    Historical,
+    /// The mail to or from one address.
+    Contact,
+    /// Gmail's counters are compared with ours.
+    Probe,
+    /// A debt is tried again now.
+    RetryDebt,
+    /// A debt is accepted as lost.
+    AcceptDebt,
+}
+
+impl JobKind {
+    /// Whether it decides about one debt.
+    pub fn is_about_debts(self) -> bool {
+        matches!(self, Self::RetryDebt | Self::AcceptDebt)
+    }
+
+    /// The name that API, rows and logs show.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Incremental => "incremental",
+            Self::Initial => "initial",
+            Self::Full => "full",
+            Self::Historical => "historical",
+            Self::Contact => "contact",
+            Self::Probe => "probe",
+            Self::RetryDebt => "retry_debt",
+            Self::AcceptDebt => "accept_debt",
+        }
+    }
 }
 
 /// A request that somebody waits for: written before its hint, closed in the transaction that finishes it.
@@ -68,6 +102,22 @@ pub struct Request {
     pub kind: JobKind,
     /// Who asked.
     pub trigger: Trigger,
+    /// What more was said.
+    pub options: RequestOptions,
+}
+
+/// What a request may say beside its kind.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RequestOptions {
+    /// Historical and contact: which part of the mailbox.
+    pub window: Option<Window>,
+    /// Full: most messages fetched before the request is answered, 1 to 5,000; the rest stays work.
+    pub max_results: Option<u32>,
+    /// Full: deletions beyond the mass-deletion guard are meant.
+    pub accept_deletions: bool,
+    /// Debts: which message.
+    pub message: Option<MessageId>,
 }
 
 /// How a job ended.

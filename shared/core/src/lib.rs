@@ -6,6 +6,7 @@
 pub mod failure;
 pub mod ids;
 pub mod job;
+pub mod lease;
 pub mod message;
 pub mod owed;
 pub mod quota;

@@ -1,6 +1,6 @@
 //! A message as the replica keeps it: what Gmail says of it, and what its headers say.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -81,13 +81,44 @@ pub struct BodyRef {
     pub bytes: u64,
 }
 
+/// Labels that deltas changed while a comparison was open, each with the record that changed it last: what a
+/// listing says of them is older than what the row says.
+pub type Touched = BTreeMap<String, HistoryId>;
+
 /// What a decision needs to know of a stored row.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct RowHead {
-    /// Up to which record the row is current.
+    /// Up to which record the row is current; comparable inside its epoch.
     pub history_id: HistoryId,
+    /// The epoch of `history_id`.
+    pub epoch: u32,
     /// Labels as stored.
     pub labels: Labels,
-    /// Whether it is a tombstone.
-    pub deleted: bool,
+    /// Whether it is a message or a tombstone, and of which kind.
+    pub state: RowState,
+    /// Whether the feed of changes has told of it.
+    pub announced: bool,
+    /// See [`Touched`]; empty unless a comparison was open at the last change.
+    pub touched: Touched,
+}
+
+impl RowHead {
+    /// Whether it stands for a message that is there.
+    pub fn is_live(&self) -> bool {
+        self.state == RowState::Live
+    }
+}
+
+/// What a row stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RowState {
+    /// A message in the mailbox and in the scope.
+    Live,
+    /// A tombstone: Gmail has deleted it for good.
+    Deleted,
+    /// A tombstone: it lives, outside the labels that the owner chose. Its labels are kept current.
+    OutOfScope,
+    /// A tombstone: it could not be had, and its owner has accepted that.
+    Accepted,
 }

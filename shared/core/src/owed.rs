@@ -27,8 +27,14 @@ pub struct Owed {
     /// missing for the whole grace, however long it waited before.
     #[serde(default)]
     pub missing_since: Option<Timestamp>,
-    /// When it is to be tried again.
-    pub due_at: Timestamp,
+    /// When it is to be tried again; `None` when nothing more is tried by itself, and somebody must decide.
+    pub due_at: Option<Timestamp>,
+    /// Whether it is news: whoever stores it announces it.
+    #[serde(default)]
+    pub announce: bool,
+    /// The epoch of the history ids.
+    #[serde(default)]
+    pub epoch: u32,
 }
 
 /// Why a message is not stored yet.
@@ -71,11 +77,14 @@ impl OwedReason {
 /// How long a 404 may mean "not visible yet", unless configured otherwise.
 pub const VISIBILITY_GRACE: SignedDuration = SignedDuration::from_mins(10);
 
-/// When a debt is tried again after `tries` failures: 1 min, 5 min, 30 min, 2 h, 12 h, then daily.
-pub fn retry_delay(tries: u32) -> SignedDuration {
+/// When a debt is tried again after `tries` failures: 1 min, 5 min, 30 min, 2 h, 12 h, then daily for 30 days.
+/// `None` after that: it stays listed until somebody accepts it or has it tried again.
+pub fn retry_delay(tries: u32) -> Option<SignedDuration> {
     const MINUTES: [i64; 5] = [1, 5, 30, 120, 720];
+    const DAYS: usize = 30;
     let index = usize::try_from(tries.saturating_sub(1)).unwrap_or(usize::MAX);
-    SignedDuration::from_mins(MINUTES.get(index).copied().unwrap_or(1_440))
+    let daily = (index < MINUTES.len() + DAYS).then_some(1_440);
+    MINUTES.get(index).copied().or(daily).map(SignedDuration::from_mins)
 }
 
 #[cfg(test)]
@@ -83,9 +92,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_debt_is_retried_ever_more_rarely_and_never_given_up() {
-        let minutes: Vec<i64> = (1..=8).map(|tries| retry_delay(tries).as_mins()).collect();
-        assert_eq!(minutes, [1, 5, 30, 120, 720, 1_440, 1_440, 1_440]);
-        assert_eq!(retry_delay(u32::MAX).as_mins(), 1_440);
+    fn a_debt_is_retried_ever_more_rarely_for_thirty_days_and_then_waits_for_a_person() {
+        let minutes: Vec<i64> = (1..=100).map_while(retry_delay).map(|delay| delay.as_mins()).collect();
+        assert_eq!(minutes[..6], [1, 5, 30, 120, 720, 1_440]);
+        assert_eq!(minutes.len(), 35, "five tries of the first day, then thirty days");
+        assert_eq!(retry_delay(u32::MAX), None);
     }
 }

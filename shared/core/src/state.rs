@@ -4,10 +4,13 @@
 //! everybody (pushes, requests, people) under a condition of their own. *Progress* belongs to the
 //! holder of the lease, whose every write carries its generation.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{EmailAddress, Generation, HistoryId, JobId, MailboxId, TenantId};
+use crate::{
+    ids::{EmailAddress, Generation, HistoryId, JobId, MailboxId, TenantId},
+    message::Labels,
+};
 
 /// The aggregate root, as a consistent read gives it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -36,12 +39,34 @@ pub struct Sync {
     /// Counts the credential's versions, so that a stale refusal does not park a fresh grant.
     pub credential_version: u64,
 
+    /// Which labels the owner chose.
+    pub scope: Scope,
+
     /// Number of the last commit.
     pub commit: u64,
+    /// Number of the last event.
+    pub seq: u64,
     /// What the holder of the lease writes.
     pub progress: Progress,
     /// Counters kept in the commits' own transactions.
     pub totals: Totals,
+}
+
+impl Sync {
+    /// Whether the copy may be called whole and current at `now`: active, a fresh cursor, nothing owed, no work
+    /// open, no drift, no unserved target. `interval` is how often the mailbox is polled.
+    pub fn is_healthy(&self, interval: SignedDuration, now: Timestamp) -> bool {
+        let progress = &self.progress;
+        let is_fresh = progress.last_sync_at.is_some_and(|at| now.duration_since(at) < interval * 2);
+        self.status == Status::Active
+            && is_fresh
+            && progress.cursor.is_some()
+            && self.target <= progress.cursor
+            && progress.work.is_empty()
+            && progress.probe.drift == 0
+            && self.totals.debts == 0
+            && self.totals.waiting == 0
+    }
 }
 
 /// What only the holder of the lease writes.
@@ -68,6 +93,31 @@ pub struct Progress {
     pub errors: Errors,
     /// When a delta last reached the mailbox's present.
     pub last_sync_at: Option<Timestamp>,
+    /// The cursor at the last two polls, the older first: a poll lists from there, so that a record which was
+    /// invisible while its id was already out is found.
+    #[serde(default)]
+    pub marks: Vec<HistoryId>,
+    /// When the newest mark was set: two polls at once are one.
+    #[serde(default)]
+    pub marked_at: Option<Timestamp>,
+    /// How often in a row history's present was below the cursor: ids that went backwards.
+    #[serde(default)]
+    pub behind: u32,
+    /// What the last probe found.
+    #[serde(default)]
+    pub probe: Probe,
+}
+
+/// What comparing Gmail's counters with ours found.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Probe {
+    /// When.
+    pub at: Option<Timestamp>,
+    /// Messages by which the mailbox's or a label's counters differed, the largest difference.
+    pub drift: u64,
+    /// When a comparison was last begun for that.
+    pub compared_at: Option<Timestamp>,
 }
 
 impl Progress {
@@ -93,6 +143,9 @@ pub struct Lag {
     pub target: HistoryId,
     /// Tries so far.
     pub tries: u32,
+    /// When the next try is due: looks before that, for other reasons, count for nothing.
+    #[serde(default)]
+    pub next_at: Option<Timestamp>,
 }
 
 /// One continuation.
@@ -102,16 +155,38 @@ pub struct Work {
     pub kind: WorkKind,
     /// The request that is closed when it is done.
     pub request: Option<JobId>,
+    /// The object that holds a listing which the end of a run cut short.
+    #[serde(default)]
+    pub listing: Option<String>,
     /// The fetch list that was written, once the listing is complete.
     pub list: Option<FetchList>,
+    /// Messages fetched before the request is answered; the rest goes on without it.
+    #[serde(default)]
+    pub max_results: Option<u32>,
     /// When it began.
     pub started_at: Timestamp,
     /// What it did so far.
     pub counts: crate::job::Counts,
 }
 
+impl Work {
+    /// Work that begins now.
+    pub fn new(kind: WorkKind, request: Option<JobId>, now: Timestamp) -> Self {
+        let (listing, list, max_results) = (None, None, None);
+        Self {
+            kind,
+            request,
+            listing,
+            list,
+            max_results,
+            started_at: now,
+            counts: crate::job::Counts::default(),
+        }
+    }
+}
+
 /// What a continuation is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum WorkKind {
     /// First copy, one window after the other.
@@ -119,15 +194,26 @@ pub enum WorkKind {
         /// Which window.
         window: Window,
     },
+    /// Old mail on demand: a stretch of time, an address. Leaves the cursor alone and deletes nothing.
+    Backfill {
+        /// Which part.
+        window: Window,
+    },
     /// Everything is listed and compared; `baseline` was the mailbox's present before the listing.
     Resync {
         /// Rows above it are left to the deltas.
         baseline: HistoryId,
+        /// How often history expired under it.
+        #[serde(default)]
+        restarts: u32,
+        /// Deletions beyond the mass-deletion guard are meant.
+        #[serde(default)]
+        accept_deletions: bool,
     },
 }
 
 /// A stretch of the mailbox, newest first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Window {
     /// The newest so many.
@@ -136,6 +222,42 @@ pub enum Window {
     Days(u32),
     /// Everything.
     All,
+    /// What was received in `[after, before)`.
+    Between {
+        /// Inclusive.
+        after: Timestamp,
+        /// Exclusive.
+        before: Timestamp,
+    },
+    /// What came from an address or went to it, the newest so many.
+    Contact {
+        /// The address.
+        address: EmailAddress,
+        /// Most messages.
+        limit: u32,
+    },
+}
+
+/// Which labels the owner chose. Watch and history are never filtered: selection applies at commit.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Scope {
+    /// A message must wear one of these; empty means any.
+    pub include: Labels,
+    /// And none of these.
+    pub exclude: Labels,
+}
+
+impl Scope {
+    /// Everything, the whole mailbox.
+    pub fn is_everything(&self) -> bool {
+        self.include.is_empty() && self.exclude.is_empty()
+    }
+
+    /// Whether a message that wears these labels is inside.
+    pub fn holds(&self, labels: &Labels) -> bool {
+        (self.include.is_empty() || !self.include.is_disjoint(labels)) && self.exclude.is_disjoint(labels)
+    }
 }
 
 /// A list of ids to fetch, newest first, in the object store: written once, read by position.
@@ -147,6 +269,13 @@ pub struct FetchList {
     pub total: u64,
     /// How many are done.
     pub position: u64,
+    /// From this position on the ids are of stored rows that a listing missed: their gets decide.
+    #[serde(default = "nowhere")]
+    pub verify_from: u64,
+}
+
+fn nowhere() -> u64 {
+    u64::MAX
 }
 
 /// Whether a mailbox is to be synced.

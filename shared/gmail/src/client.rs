@@ -109,12 +109,12 @@ impl GmailClient {
     pub async fn list_messages(
         &self,
         token: &AccessToken,
-        window: Window,
+        window: &Window,
         label: Option<&str>,
         page_token: Option<&str>,
         now: Timestamp,
     ) -> Result<ListPage, GmailError> {
-        let request = requests::list_messages(window, label, page_token, now);
+        let request = requests::list_messages(window, label, page_token, now)?;
         requests::read_message_list(&self.call(&request, token).await?.body, window)
     }
 
@@ -135,6 +135,15 @@ impl GmailClient {
     /// All labels of the mailbox.
     pub async fn list_labels(&self, token: &AccessToken) -> Result<Vec<Label>, GmailError> {
         requests::read_labels(&self.call(&requests::list_labels(), token).await?.body)
+    }
+
+    /// How many messages wear this label; `None` when there is no such label.
+    pub async fn count_label(&self, token: &AccessToken, id: &str) -> Result<Option<i64>, GmailError> {
+        match self.call(&requests::count_label(id)?, token).await {
+            Ok(answer) => requests::read_label_count(&answer.body).map(Some),
+            Err(GmailError::NotFound) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// One message, whole.

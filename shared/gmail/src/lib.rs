@@ -11,6 +11,7 @@ pub mod batch;
 pub mod client;
 pub mod endpoint;
 pub mod error;
+pub mod formats;
 mod lines;
 pub mod mime;
 pub mod oauth;

@@ -196,6 +196,17 @@ impl PushVerifier {
         })
     }
 
+    /// With keys that somebody has already fetched at `now`, a JSON Web Key Set.
+    ///
+    /// # Errors
+    /// [`GmailError::Unreadable`] when no RS256 key is in it.
+    pub fn with_keys(mut self, key_set: &[u8], now: Timestamp) -> Result<Self, GmailError> {
+        let fresh_until = now.checked_add(KEYS_AGE_DEFAULT).ok();
+        let by_id = read_keys(key_set)?;
+        *self.keys.get_mut() = Keys { by_id, fresh_until, fetched_at: Some(now), failed_at: None };
+        Ok(self)
+    }
+
     /// Verifies the bearer token (without the word `Bearer`) of a push that arrived at `now`.
     ///
     /// # Errors

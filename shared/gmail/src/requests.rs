@@ -22,7 +22,7 @@ use crate::{error::GmailError, wire};
 pub const PAGE_MAX: u32 = 500;
 
 /// Latest time kept: rows sort by thirteen digits of milliseconds.
-const RECEIVED_MS_MAX: i64 = 9_999_999_999_999;
+pub(crate) const RECEIVED_MS_MAX: i64 = 9_999_999_999_999;
 
 /// Base64 as found in the wild: with padding or without, stray bits in the last letter.
 const LENIENT: GeneralPurposeConfig = GeneralPurposeConfig::new()
@@ -30,6 +30,8 @@ const LENIENT: GeneralPurposeConfig = GeneralPurposeConfig::new()
     .with_decode_allow_trailing_bits(true);
 pub(crate) const BASE64_URL: GeneralPurpose = GeneralPurpose::new(&alphabet::URL_SAFE, LENIENT);
 pub(crate) const BASE64: GeneralPurpose = GeneralPurpose::new(&alphabet::STANDARD, LENIENT);
+
+const DAY_SECONDS: i64 = 86_400;
 
 /// One request, without host and token.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -128,33 +130,59 @@ pub fn profile() -> Request {
 
 /// `users.messages.list`, SPAM and TRASH included. `now` places a window of days: `after:` with a date would
 /// mean midnight in California, so it is given in seconds.
+///
+/// # Errors
+/// [`GmailError::Unsendable`] for the contact of an address that is not [searchable](is_searchable).
 pub fn list_messages(
-    window: Window,
+    window: &Window,
     label: Option<&str>,
     page_token: Option<&str>,
     now: Timestamp,
-) -> Request {
+) -> Result<Request, GmailError> {
     let max_results = match window {
-        Window::Newest(newest) => newest.clamp(1, PAGE_MAX),
-        Window::Days(_) | Window::All => PAGE_MAX,
+        Window::Newest(newest) => (*newest).clamp(1, PAGE_MAX),
+        Window::Contact { limit, .. } => (*limit).clamp(1, PAGE_MAX),
+        Window::Days(_) | Window::All | Window::Between { .. } => PAGE_MAX,
     }
     .to_string();
-    let after = match window {
-        Window::Days(days) => {
-            let since = now.as_second().saturating_sub(i64::from(days) * 86_400).max(0);
-            Some(format!("after:{since}"))
-        }
-        Window::Newest(_) | Window::All => None,
-    };
+    let search = search(window, now)?;
     let mut query = vec![
         ("includeSpamTrash", "true"),
         ("maxResults", max_results.as_str()),
         ("fields", "messages(id),nextPageToken"),
     ];
-    query.extend(after.as_deref().map(|after| ("q", after)));
+    query.extend(search.as_deref().map(|search| ("q", search)));
     query.extend(label.map(|label| ("labelIds", label)));
     query.extend(page_token.map(|token| ("pageToken", token)));
-    get("messages", &query)
+    Ok(get("messages", &query))
+}
+
+/// What is searched for, if not everything: <https://support.google.com/mail/answer/7190>.
+fn search(window: &Window, now: Timestamp) -> Result<Option<String>, GmailError> {
+    Ok(match window {
+        Window::Newest(_) | Window::All => None,
+        Window::Days(days) => {
+            // From a UTC midnight: a listing that goes on in another run must ask for the same.
+            let today = now.as_second().div_euclid(DAY_SECONDS) * DAY_SECONDS;
+            let since = today.saturating_sub(i64::from(*days) * DAY_SECONDS).max(0);
+            Some(format!("after:{since}"))
+        }
+        Window::Between { after, before } => {
+            // Whole seconds, rounded outwards: a message too many does no harm.
+            let until = before.as_second() + i64::from(before.subsec_nanosecond() > 0);
+            Some(format!("after:{} before:{}", after.as_second().max(0), until.max(0)))
+        }
+        Window::Contact { address, .. } if is_searchable(address) => {
+            let address = address.as_str();
+            Some(format!(r#"{{from:"{address}" to:"{address}"}}"#))
+        }
+        Window::Contact { .. } => return Err(GmailError::Unsendable),
+    })
+}
+
+/// Whether a search for this address means this address: Gmail's quotes cannot be escaped.
+pub fn is_searchable(address: &EmailAddress) -> bool {
+    !address.as_str().contains(['"', '\\', '(', ')', '{', '}'])
 }
 
 /// `users.history.list`, all types, no label filter.
@@ -176,6 +204,27 @@ pub fn list_history(start: HistoryId, page_token: Option<&str>) -> Request {
 /// `users.labels.list`.
 pub fn list_labels() -> Request {
     get("labels", &[("fields", "labels(id,name)")])
+}
+
+/// `users.labels.get`: how many messages wear it.
+///
+/// # Errors
+/// [`GmailError::Unsendable`] for an id that no path can hold.
+pub fn count_label(id: &str) -> Result<Request, GmailError> {
+    if matches!(id, "" | "." | "..") {
+        return Err(GmailError::Unsendable);
+    }
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);
+    let mut path = "labels/".to_owned();
+    for byte in id.bytes() {
+        if plain(byte) {
+            path.push(char::from(byte));
+        } else {
+            let digit = |half: u8| char::from(b"0123456789ABCDEF"[usize::from(half)]);
+            path.extend(['%', digit(byte >> 4), digit(byte & 0xf)]);
+        }
+    }
+    Ok(get(&path, &[("fields", "id,messagesTotal")]))
 }
 
 /// `users.messages.get` in format `raw`.
@@ -218,12 +267,14 @@ pub fn read_profile(body: &[u8]) -> Result<Account, GmailError> {
 }
 
 /// The answer of [`list_messages`]. The window matters: the newest so many are one page, whatever its token.
-pub fn read_message_list(body: &[u8], window: Window) -> Result<ListPage, GmailError> {
+pub fn read_message_list(body: &[u8], window: &Window) -> Result<ListPage, GmailError> {
     let wire: wire::MessageList = read(body, "a list of messages")?;
     let ids = wire.messages.iter().map(|message| message_id(&message.id)).collect::<Result<Vec<_>, _>>()?;
     let next_page_token = match window {
-        Window::Newest(_) => None,
-        Window::Days(_) | Window::All => wire.next_page_token.filter(|token| !token.is_empty()),
+        Window::Newest(_) | Window::Contact { .. } => None,
+        Window::Days(_) | Window::All | Window::Between { .. } => {
+            wire.next_page_token.filter(|token| !token.is_empty())
+        }
     };
     Ok(ListPage { ids, next_page_token })
 }
@@ -261,6 +312,12 @@ fn record(entry: wire::HistoryEntry) -> Result<HistoryRecord, GmailError> {
 pub fn read_labels(body: &[u8]) -> Result<Vec<Label>, GmailError> {
     let wire: wire::LabelList = read(body, "a list of labels")?;
     Ok(wire.labels.into_iter().map(|label| Label { id: label.id, name: label.name }).collect())
+}
+
+/// The answer of [`count_label`].
+pub fn read_label_count(body: &[u8]) -> Result<i64, GmailError> {
+    let wire: wire::LabelCount = read(body, "a label")?;
+    i64::try_from(wire.messages_total).map_err(|_| GmailError::Unreadable { what: "a label's count" })
 }
 
 /// The answer of [`get_raw`] for that id.
@@ -310,7 +367,7 @@ fn message_id(text: &str) -> Result<MessageId, GmailError> {
 }
 
 /// The entities that Gmail writes into snippets; anything else stays as it is.
-fn decode_entities(text: &str) -> String {
+pub(crate) fn decode_entities(text: &str) -> String {
     /// Longest entity looked at, `&#1114111;` and a little more.
     const ENTITY_BYTES_MAX: usize = 12;
     let mut decoded = String::with_capacity(text.len());
@@ -350,112 +407,4 @@ fn entity(name: &str) -> Option<char> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn windows_become_queries() {
-        let now: Timestamp = "2026-08-27T10:00:00Z".parse().expect("a time");
-        let path = |window, label, token| list_messages(window, label, token, now).path;
-        let newest = path(Window::Newest(50), None, None);
-        assert!(newest.contains("maxResults=50") && newest.contains("includeSpamTrash=true"), "{newest}");
-        assert!(!newest.contains("&q="), "{newest}");
-        let days = path(Window::Days(30), None, Some("a b&c"));
-        assert!(days.contains("q=after%3A1785232800"), "{days}");
-        assert!(days.contains("pageToken=a+b%26c") && days.contains("maxResults=500"), "{days}");
-        assert!(path(Window::All, Some("Label_1"), None).contains("labelIds=Label_1"));
-        assert!(path(Window::Newest(9_999), None, None).contains("maxResults=500"));
-        assert!(path(Window::Days(u32::MAX), None, None).contains("q=after%3A0"));
-    }
-
-    #[test]
-    fn the_newest_so_many_are_one_page() {
-        let body = br#"{"messages":[{"id":"1f","threadId":"1"}],"nextPageToken":"x"}"#;
-        let page = read_message_list(body, Window::Newest(1)).expect("a page");
-        assert_eq!(page, ListPage { ids: vec![MessageId(0x1f)], next_page_token: None });
-        assert_eq!(
-            read_message_list(body, Window::All).expect("a page").next_page_token.as_deref(),
-            Some("x")
-        );
-        let nothing = read_message_list(br#"{"resultSizeEstimate":0}"#, Window::All).expect("a page");
-        assert!(nothing.ids.is_empty() && nothing.next_page_token.is_none());
-    }
-
-    #[test]
-    fn a_history_page_keeps_records_in_order_and_puts_deletions_last() {
-        let body = br#"{"history":[
-            {"id":"999","messages":[{"id":"77"}],"messagesAdded":[{"message":{"id":"a","threadId":"a","labelIds":["INBOX"]}}]},
-            {"id":1000,"messagesDeleted":[{"message":{"id":"b"}}],
-             "labelsAdded":[{"message":{"id":"b"},"labelIds":["TRASH"]}],"labelsRemoved":[{"message":{"id":"c"},"labelIds":["UNREAD","INBOX"]}]},
-            {"id":"1001","messages":[{"id":"d"}]}],
-            "historyId":"18446744073709551615","nextPageToken":"n"}"#;
-        let page = read_history(body).expect("a page");
-        assert_eq!(page.history_id, HistoryId(u64::MAX));
-        assert_eq!(page.next_page_token.as_deref(), Some("n"));
-        let changes = |index: usize| page.records[index].changes.clone();
-        assert_eq!(changes(0), [(MessageId(0xa), RecordChange::Added)]);
-        assert_eq!(
-            changes(1),
-            [
-                (MessageId(0xb), RecordChange::LabelsAdded(vec!["TRASH".into()])),
-                (MessageId(0xc), RecordChange::LabelsRemoved(vec!["UNREAD".into(), "INBOX".into()])),
-                (MessageId(0xb), RecordChange::Deleted),
-            ]
-        );
-        assert_eq!(changes(2), []);
-    }
-
-    #[test]
-    fn a_page_without_history_is_a_page() {
-        let page = read_history(br#"{"historyId":"5","nextPageToken":"more"}"#).expect("a page");
-        assert!(page.records.is_empty() && page.next_page_token.is_some());
-    }
-
-    #[test]
-    fn a_raw_message_is_read_in_every_form_gmail_uses() {
-        for raw in ["_-8", "_-8=", "/+8="] {
-            let body = format!(
-                r#"{{"id":"1f","threadId":"1e","historyId":"7","internalDate":"1700000000123","snippet":"a &amp;lt; b &#39;c&#39; &unknown; &","raw":"{raw}"}}"#
-            );
-            let message = read_raw(body.as_bytes(), MessageId(0x1f)).expect(raw);
-            assert_eq!(message.raw, [0xff, 0xef], "{raw}");
-            assert_eq!(message.snippet, "a &lt; b 'c' &unknown; &");
-            assert_eq!(message.received_at.as_millisecond(), 1_700_000_000_123);
-            assert!(message.labels.is_empty());
-        }
-    }
-
-    #[test]
-    fn a_message_that_is_not_the_one_asked_for_is_refused() {
-        let body = br#"{"id":"1f","threadId":"1e","historyId":"7","raw":""}"#;
-        assert!(read_raw(body, MessageId(0x20)).is_err());
-        assert!(read_raw(br#"{"id":"1f","threadId":"1e","historyId":"7"}"#, MessageId(0x1f)).is_err());
-    }
-
-    #[test]
-    fn dates_that_rows_cannot_sort_are_clamped() {
-        for (date, expected) in [("-5", 0), ("99999999999999999", RECEIVED_MS_MAX)] {
-            let body =
-                format!(r#"{{"id":"1","threadId":"1","historyId":1,"internalDate":"{date}","raw":""}}"#);
-            let message = read_raw(body.as_bytes(), MessageId(1)).expect("a message");
-            assert_eq!(message.received_at.as_millisecond(), expected);
-        }
-    }
-
-    #[test]
-    fn a_watch_expires_as_a_string_or_a_number() {
-        for expiration in ["\"1700000000000\"", "1700000000000"] {
-            let body = format!(r#"{{"historyId":"9","expiration":{expiration}}}"#);
-            let watch = read_watch(body.as_bytes()).expect("a watch");
-            assert_eq!((watch.history_id, watch.expires_at.as_second()), (HistoryId(9), 1_700_000_000));
-        }
-    }
-
-    #[test]
-    fn a_watch_is_due_a_day_before_it_lapses() {
-        let now = Timestamp::UNIX_EPOCH;
-        assert!(watch_due(None, now));
-        assert!(watch_due(Some(now + SignedDuration::from_hours(24)), now));
-        assert!(!watch_due(Some(now + SignedDuration::from_hours(25)), now));
-    }
-}
+mod tests;

@@ -145,6 +145,15 @@ pub struct Label {
     pub name: String,
 }
 
+/// `users.labels.get`, as far as it is asked for.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LabelCount {
+    /// Messages that wear it, SPAM and TRASH included.
+    #[serde(default, deserialize_with = "number")]
+    pub messages_total: u64,
+}
+
 /// `users.watch`.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -45,7 +45,7 @@ pub fn store(config: &Config, sdk: &SdkConfig) -> Store {
         bucket: config.bucket.clone(),
         encryption_secret_id: config.encryption_secret_id.clone(),
     };
-    Store::new(sdk, store)
+    Store::new(sdk, store).keeping(config.retention)
 }
 
 /// The queues of this configuration.

@@ -6,6 +6,7 @@ use jiff::SignedDuration;
 use secrecy::SecretString;
 use sync_core::{quota::Regime, sync::Settings};
 use sync_gmail::Endpoint;
+use sync_store::Retention;
 
 /// Why a start ended: `FETCH_WINDOW: must be 1 to 25, is "200"`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -52,6 +53,8 @@ pub struct Config {
     pub fetch_window: usize,
     /// Gmail's price list.
     pub regime: Regime,
+    /// How long events are kept.
+    pub retention: Retention,
     /// The engine's bounds and intervals.
     pub engine: Settings,
 }
@@ -101,6 +104,11 @@ impl Config {
             checkpoint: SignedDuration::from_secs(checkpoint),
             fetch_window: reader.number("FETCH_WINDOW", 25, 1..=25)?,
             regime: reader.regime()?,
+            retention: Retention {
+                events: SignedDuration::from_hours(
+                    24 * reader.number::<i64>("EVENTS_KEPT_DAYS", 30, 1..=400)?,
+                ),
+            },
             engine: Settings {
                 // A living worker must never lose its lease: its time-out, and a margin for clocks.
                 lease: SignedDuration::from_secs(timeout + 30),
@@ -113,6 +121,13 @@ impl Config {
                 )?),
                 initial_newest: reader.number("INITIAL_NEWEST", 50, 0..=500)?,
                 initial_days: reader.number("INITIAL_DAYS", 30, 0..=3_650)?,
+                guard_percent: reader.number("MASS_DELETION_PERCENT", 10, 1..=100)?,
+                guard_messages: reader.number("MASS_DELETION_MESSAGES", 50, 0..=1_000_000)?,
+                probe_interval: SignedDuration::from_mins(reader.number(
+                    "PROBE_INTERVAL_MINUTES",
+                    360,
+                    10..=10_080,
+                )?),
                 ..Settings::default()
             },
         })
@@ -216,6 +231,12 @@ mod tests {
             (50, 30, 25)
         );
         assert!(config.push.is_none() && config.topic.is_none());
+        let engine = Settings::default();
+        assert_eq!(
+            (config.engine.guard_percent, config.engine.guard_messages, config.engine.probe_interval),
+            (engine.guard_percent, engine.guard_messages, engine.probe_interval)
+        );
+        assert_eq!(config.retention, Retention::default());
     }
 
     #[test]

@@ -13,6 +13,7 @@ use sync_core::{
 use crate::{
     Store, StoreError,
     error::contention_delay,
+    events::number_change,
     item::{Change, Fields, Item, nested, number, time, ttl},
     jobs, keys,
     lease::is_text,
@@ -36,7 +37,7 @@ impl Store {
     /// not be found out), and more than one transaction holds.
     pub async fn commit(&self, commit: &Commit) -> Result<Committed> {
         let token = new_token();
-        let items = self.commit_items(commit, &token)?;
+        let items = self.commit_items(commit, &token).await?;
         let mut attempt = 0;
         loop {
             let error = match self.transact_once(items.clone(), &token).await {
@@ -83,13 +84,12 @@ impl Store {
     }
 
     /// The transaction's items, `SYNC` first.
-    fn commit_items(&self, commit: &Commit, token: &str) -> Result<Vec<TransactWriteItem>> {
+    async fn commit_items(&self, commit: &Commit, token: &str) -> Result<Vec<TransactWriteItem>> {
         let mut batch = Batch::new(self);
         let mailbox = &commit.mailbox;
         batch.update(&keys::sync(mailbox), &sync_change(commit, token)?)?;
         for write in &commit.rows {
-            batch
-                .update(&keys::message(mailbox, write.id()), &rows::change_of(mailbox, write, commit.now)?)?;
+            batch.update(&keys::message(mailbox, write.id()), &rows::change_of(commit, write)?)?;
         }
         for write in &commit.owed {
             let key = keys::owed(mailbox, write.id());
@@ -101,6 +101,9 @@ impl Store {
         for close in &commit.closed {
             batch.update(&keys::job(mailbox, &close.id), &close_change(close, mailbox, commit.now)?)?;
             batch.delete(&keys::open(mailbox, &close.id))?;
+        }
+        for (item, bytes) in self.event_puts(commit)?.into_iter().chain(self.label_write(commit).await?) {
+            batch.push(item, bytes);
         }
         batch.finish()
     }
@@ -130,6 +133,11 @@ impl<'a> Batch<'a> {
         Ok(())
     }
 
+    fn push(&mut self, item: TransactWriteItem, bytes: usize) {
+        self.bytes += bytes;
+        self.items.push(item);
+    }
+
     fn finish(self) -> Result<Vec<TransactWriteItem>> {
         let bound = |what, actual, max| {
             if actual > max { Err(StoreError::TooLarge { what, actual, max }) } else { Ok(()) }
@@ -141,7 +149,12 @@ impl<'a> Batch<'a> {
 }
 
 fn sync_change(commit: &Commit, token: &str) -> Result<Change> {
-    Ok(Change::default()
+    let change = match commit.events.last() {
+        // Others announce too, without the lease: a number is taken by whoever is first.
+        Some(last) => number_change(Change::default(), commit.seq, last.seq, commit.now),
+        None => Change::default(),
+    };
+    Ok(change
         .set("commit", number(commit.after + 1))
         .set("commit_token", crate::item::text(token))
         .set("progress", nested("progress", &commit.progress)?)

@@ -60,6 +60,12 @@ pub enum StoreError {
         /// How large it may be.
         max: usize,
     },
+    /// Events after the one that was named are kept no more: the reader has to begin again.
+    #[error("events are kept from {kept_from} on")]
+    EventsGone {
+        /// The oldest that is kept; the one before it is the oldest that can be read on from.
+        kept_from: u64,
+    },
     /// A page cursor that this store did not make, or made for another query.
     #[error("the cursor does not belong to this query")]
     Cursor,
@@ -77,6 +83,7 @@ impl StoreError {
             | Self::NotFound { .. }
             | Self::Corrupt { .. }
             | Self::TooLarge { .. }
+            | Self::EventsGone { .. }
             | Self::Cursor
             | Self::Vault(_) => false,
         }

@@ -90,6 +90,15 @@ impl<'a> Fields<'a> {
         self.optional_number(name)?.ok_or_else(|| self.wrong(name))
     }
 
+    /// A flag that is only there when it is true.
+    pub fn flag(&self, name: &str) -> Result<bool, StoreError> {
+        match self.item.get(name) {
+            None => Ok(false),
+            Some(AttributeValue::Bool(value)) => Ok(*value),
+            Some(_) => Err(self.wrong(name)),
+        }
+    }
+
     pub fn optional_time(&self, name: &str) -> Result<Option<Timestamp>, StoreError> {
         self.optional_number(name)?
             .map(|ms| Timestamp::from_millisecond(ms).map_err(|_| self.wrong(name)))
@@ -117,6 +126,8 @@ impl<'a> Fields<'a> {
 pub(crate) struct Change {
     sets: Vec<String>,
     removes: Vec<String>,
+    adds: Vec<String>,
+    deletes: Vec<String>,
     conditions: Vec<String>,
     pub names: HashMap<String, String>,
     pub values: HashMap<String, AttributeValue>,
@@ -161,6 +172,33 @@ impl Change {
         self
     }
 
+    /// Adds to numbers whose names may hold any character; they begin at 0. The placeholders are short,
+    /// because an expression has at most 4 KB.
+    pub fn add_each<'a>(mut self, amounts: impl IntoIterator<Item = (&'a str, i64)>) -> Self {
+        for (index, (attribute, amount)) in amounts.into_iter().enumerate() {
+            self.adds.push(format!("#{index} :{index}"));
+            self.names.insert(format!("#{index}"), attribute.to_owned());
+            self.values.insert(format!(":{index}"), number(amount));
+        }
+        self
+    }
+
+    /// Adds texts to a set that may not be there yet.
+    pub fn add_to_set(mut self, attribute: &str, texts: Vec<String>) -> Self {
+        let name = self.name(attribute);
+        self.adds.push(format!("{name} :{attribute}"));
+        self.values.insert(format!(":{attribute}"), AttributeValue::Ss(texts));
+        self
+    }
+
+    /// Takes texts out of a set; it goes with the last.
+    pub fn take_from_set(mut self, attribute: &str, texts: Vec<String>) -> Self {
+        let name = self.name(attribute);
+        self.deletes.push(format!("{name} :{attribute}"));
+        self.values.insert(format!(":{attribute}"), AttributeValue::Ss(texts));
+        self
+    }
+
     pub fn remove(mut self, attribute: &str) -> Self {
         let name = self.name(attribute);
         self.removes.push(name);
@@ -192,6 +230,12 @@ impl Change {
         if !self.removes.is_empty() {
             parts.push(format!("REMOVE {}", self.removes.join(", ")));
         }
+        if !self.adds.is_empty() {
+            parts.push(format!("ADD {}", self.adds.join(", ")));
+        }
+        if !self.deletes.is_empty() {
+            parts.push(format!("DELETE {}", self.deletes.join(", ")));
+        }
         (!parts.is_empty()).then(|| parts.join(" "))
     }
 
@@ -211,7 +255,7 @@ impl Change {
 
     /// About how many bytes it sends.
     pub fn bytes(&self) -> usize {
-        self.names.keys().map(String::len).sum::<usize>()
+        self.names.iter().map(|(placeholder, name)| placeholder.len() + name.len()).sum::<usize>()
             + self.values.iter().map(|(name, value)| name.len() + bytes_of(value)).sum::<usize>()
     }
 }
@@ -254,6 +298,16 @@ mod tests {
         names.sort_unstable();
         assert_eq!(names, ["asked", "lease_until", "owner", "status"]);
         assert_eq!(change.values.len(), 4);
+    }
+
+    #[test]
+    fn names_of_any_kind_are_added_to_through_placeholders() {
+        let change = Change::default().set("v", number(1)).add_each([("label:a b#:", 2), ("label:ä", -1)]);
+        assert_eq!(change.update_expression().as_deref(), Some("SET #v = :v ADD #0 :0, #1 :1"));
+        assert_eq!(change.names["#0"], "label:a b#:");
+        assert_eq!(change.values[":1"], number(-1));
+        let change = Change::default().take_from_set("refs", vec!["deal:1".to_owned()]);
+        assert_eq!(change.update_expression().as_deref(), Some("DELETE #refs :refs"));
     }
 
     #[test]

@@ -5,11 +5,12 @@
 
 use sync_core::{
     JobId, MailboxId, SignedDuration, Timestamp,
-    job::{JobKind, JobStatus, Request, Trigger},
+    job::{JobKind, JobStatus, Request, RequestOptions, Trigger},
+    state::{Scope, Status},
 };
 
 use crate::{
-    IdempotencyKey, JobRow, Page, Requested, Store, StoreError,
+    IdempotencyKey, JobRow, NewRequest, Page, Requested, Store, StoreError,
     item::{Change, Fields, Item, SCHEMA_VERSION, nested, number, text, time, ttl},
     keys,
     mailboxes::{cancelled, due},
@@ -30,6 +31,8 @@ const KEY_KEPT: SignedDuration = SignedDuration::from_hours(24);
 const PAGE_MAX: u32 = 500;
 /// Most open requests that are read at once; the others wait for these.
 const OPEN_MAX: i32 = 100;
+/// Most labels of a scope: together a few KB of `SYNC`.
+const SCOPE_LABELS_MAX: usize = 500;
 
 impl Store {
     /// An id for a new job: sorts by the time it was made.
@@ -49,16 +52,48 @@ impl Store {
     pub async fn create_request(
         &self,
         mailbox: &MailboxId,
-        kind: JobKind,
+        request: &NewRequest,
+        now: Timestamp,
+    ) -> Result<Requested> {
+        self.request_with(mailbox, request, Change::default(), now).await
+    }
+
+    /// Chooses which labels are copied, and asks for the comparison that makes it so, in one transaction.
+    ///
+    /// Errors: more than 500 labels.
+    pub async fn set_scope(
+        &self,
+        mailbox: &MailboxId,
+        scope: &Scope,
         trigger: Trigger,
-        key: Option<&IdempotencyKey>,
+        now: Timestamp,
+    ) -> Result<Requested> {
+        let labels = scope.include.len() + scope.exclude.len();
+        if labels > SCOPE_LABELS_MAX {
+            return Err(StoreError::TooLarge {
+                what: "labels of a scope",
+                actual: labels,
+                max: SCOPE_LABELS_MAX,
+            });
+        }
+        let scoped = Change::default().set("scope", nested("scope", scope)?);
+        self.request_with(mailbox, &NewRequest::new(JobKind::Full, trigger), scoped, now).await
+    }
+
+    /// A request, and a change of `SYNC` with it.
+    async fn request_with(
+        &self,
+        mailbox: &MailboxId,
+        request: &NewRequest,
+        change: Change,
         now: Timestamp,
     ) -> Result<Requested> {
         let job = Self::new_job_id();
+        let key = request.key.as_ref();
         let row = JobRow {
             id: job.clone(),
-            kind,
-            trigger,
+            kind: request.kind,
+            trigger: request.trigger,
             status: JobStatus::Queued,
             created_at: now,
             started_at: None,
@@ -66,8 +101,16 @@ impl Store {
             counts: sync_core::job::Counts::default(),
             quota_units: 0,
             errors: Vec::new(),
+            options: request.options.clone(),
         };
-        let asked = Change::default().add("asked", 1).when("attribute_exists(#pk)");
+        let mut asked = change.add("asked", 1).when("attribute_exists(#pk)");
+        if request.reactivate {
+            let parked = text(Status::NeedsAttention.name());
+            asked = asked
+                .set("status", text(Status::Active.name()))
+                .when("#status = :status OR #status = :parked")
+                .value(":parked", parked);
+        }
         let item = job_item(&row)?;
         let mut items = vec![
             self.transact_update(&keys::sync(mailbox), &due(asked, mailbox, Some(now)))?,
@@ -82,16 +125,22 @@ impl Store {
                 ("v".to_owned(), number(SCHEMA_VERSION)),
                 ("job".to_owned(), text(job.as_str())),
                 ("mailbox".to_owned(), text(mailbox.as_str())),
+                ("request".to_owned(), text(&key.request)),
                 ("ttl".to_owned(), ttl(now + KEY_KEPT)),
             ]);
             items.push(self.transact_put(&keys::idempotency(&key.tenant, &key.key), used, &unused)?);
         }
         let transacted = self.transact("create request", items).await?;
         match (&transacted, key) {
-            (Transacted::Done, _) => Ok(Requested { job, mailbox: mailbox.clone(), repeated: false }),
+            (Transacted::Done, _) => {
+                Ok(Requested { job, mailbox: mailbox.clone(), repeated: false, matches: true })
+            }
             (Transacted::Cancelled(_), Some(key)) if transacted.refused_at(3) => self.repeated(key).await,
             (Transacted::Cancelled(_), _) if transacted.refused_at(0) => {
-                Err(StoreError::NotFound { what: "mailbox" })
+                match self.read_sync(mailbox).await? {
+                    None => Err(StoreError::NotFound { what: "mailbox" }),
+                    Some(_) => Err(StoreError::Busy { operation: "create request" }),
+                }
             }
             (Transacted::Cancelled(reasons), _) => Err(cancelled("create request", reasons)),
         }
@@ -103,7 +152,13 @@ impl Store {
         // Deleted in between means lapsed in between: the caller may just try again.
         let item = item.ok_or(StoreError::Busy { operation: "create request" })?;
         let fields = Fields::new("idempotency key", &item);
-        Ok(Requested { job: fields.parsed("job")?, mailbox: fields.parsed("mailbox")?, repeated: true })
+        let asked_then = fields.optional_text("request")?;
+        Ok(Requested {
+            job: fields.parsed("job")?,
+            mailbox: fields.parsed("mailbox")?,
+            repeated: true,
+            matches: asked_then.is_none_or(|asked_then| asked_then == key.request),
+        })
     }
 
     /// The open requests, oldest first, read consistently; at most 100.
@@ -121,6 +176,7 @@ impl Store {
                 id: fields.parsed("job")?,
                 kind: fields.nested("kind")?,
                 trigger: fields.nested("trigger")?,
+                options: fields.optional_nested("options")?.unwrap_or_default(),
             })
         });
         requests.collect()
@@ -195,6 +251,9 @@ fn job_item(job: &JobRow) -> Result<Item> {
         ("errors".to_owned(), nested("job", &job.errors)?),
         ("ttl".to_owned(), ttl(job.finished_at.unwrap_or(job.created_at) + kept)),
     ]);
+    if job.options != RequestOptions::default() {
+        item.insert("options".to_owned(), nested("job", &job.options)?);
+    }
     for (name, at) in [("started_at", job.started_at), ("finished_at", job.finished_at)] {
         item.extend(at.map(|at| (name.to_owned(), time(at))));
     }
@@ -216,11 +275,14 @@ fn job_from(item: &Item) -> Result<Option<JobRow>> {
         counts: fields.optional_nested("counts")?.unwrap_or_default(),
         quota_units: fields.optional_number("quota_units")?.unwrap_or(0),
         errors: fields.optional_nested("errors")?.unwrap_or_default(),
+        options: fields.optional_nested("options")?.unwrap_or_default(),
     }))
 }
 
 #[cfg(test)]
 mod tests {
+    use sync_core::state::Window;
+
     use super::*;
 
     #[test]
@@ -246,6 +308,12 @@ mod tests {
                 error: "no".to_owned(),
                 at: Timestamp::UNIX_EPOCH,
             }],
+            options: RequestOptions {
+                window: Some(Window::Between { after: Timestamp::UNIX_EPOCH, before: Timestamp::MAX }),
+                max_results: Some(u32::MAX),
+                accept_deletions: true,
+                message: Some(sync_core::MessageId(u64::MAX)),
+            },
         };
         let item = job_item(&job).expect("serialisable");
         assert_eq!(job_from(&item).expect("readable"), Some(job));

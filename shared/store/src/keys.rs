@@ -12,6 +12,7 @@ pub(crate) const MESSAGE: &str = "MSG#";
 pub(crate) const OWED: &str = "OWED#";
 pub(crate) const JOB: &str = "JOB#";
 pub(crate) const OPEN: &str = "OPEN#";
+pub(crate) const EVENT: &str = "EVT#";
 pub(crate) const MAILBOX: &str = "MAILBOX#";
 
 /// Names of the indexes.
@@ -63,6 +64,20 @@ pub(crate) fn message_sk(id: MessageId) -> String {
 
 pub(crate) fn owed(mailbox: &MailboxId, id: MessageId) -> Key {
     Key::new(partition(mailbox), format!("{OWED}{:016x}", id.0))
+}
+
+/// Fixed width, so that the order of the keys is the order of the sequence.
+pub(crate) fn event_sk(seq: u64) -> String {
+    format!("{EVENT}{seq:020}")
+}
+
+pub(crate) fn event(mailbox: &MailboxId, seq: u64) -> Key {
+    Key::new(partition(mailbox), event_sk(seq))
+}
+
+/// The counters of live rows by label.
+pub(crate) fn labels(mailbox: &MailboxId) -> Key {
+    Key::new(partition(mailbox), "LABELS")
 }
 
 pub(crate) fn job(mailbox: &MailboxId, job: &JobId) -> Key {
@@ -174,6 +189,7 @@ mod tests {
     #[test]
     fn sort_keys_order_as_numbers_do() {
         assert!(message_sk(MessageId(0x9)) < message_sk(MessageId(0x10)));
+        assert!(event_sk(9) < event_sk(10) && event_sk(10) < event_sk(u64::MAX));
         let early = Position { received_ms: 999, id: u64::MAX };
         let late = Position { received_ms: 1_000, id: 0 };
         assert!(early.mail_sk() < late.mail_sk());

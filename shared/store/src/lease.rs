@@ -77,6 +77,19 @@ impl Store {
         self.update_existing("ask", mailbox, due(change, mailbox, Some(due_at))).await
     }
 
+    /// Takes the mailbox from whoever holds it: the fence stops that one, and the mailbox is due now.
+    pub async fn unlock(&self, mailbox: &MailboxId, now: Timestamp) -> Result<()> {
+        let change = Change::default()
+            .add("generation", 1)
+            .add("asked", 1)
+            .remove("lease_owner")
+            .remove("lease_until")
+            .remove("lease_token")
+            .set("updated_at", time(now))
+            .when("attribute_exists(#pk)");
+        self.update_existing("unlock", mailbox, due(change, mailbox, Some(now))).await
+    }
+
     /// Gives the lease back, if nobody has asked since.
     pub async fn release(&self, mailbox: &MailboxId, release: &Release) -> Result<Released> {
         let mut change = Change::default()

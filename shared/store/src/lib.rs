@@ -8,31 +8,39 @@
 //! that knows an emulator: only endpoints and credentials differ. Keys and access patterns are in
 //! `docs/DATA-MODEL.md`.
 
+use sync_core::SignedDuration;
+
 mod commit;
 mod credentials;
 mod erase;
 mod error;
+mod events;
 mod health;
 mod item;
 mod jobs;
 mod keys;
+mod labels;
 mod lease;
 mod listing;
+mod lists;
 mod mailboxes;
 mod objects;
 mod owed;
 mod paging;
+mod references;
 mod rows;
 mod table;
 mod tenants;
 mod types;
 mod vault;
+mod why;
 
 pub use error::StoreError;
+pub use references::{REFERENCE_BYTES_MAX, REFERENCES_MAX};
 pub use types::{
-    Created, Credential, CredentialKind, EmailId, Erased, HealthCheck, IdempotencyKey, JobRow, MailQuery,
-    NewCredential, NewMailbox, Page, Release, Requested, Scope, StoredMessage, TenantRow, TokenKind,
-    TokenRow,
+    Created, Credential, CredentialKind, EmailId, Erased, EventRow, Events, HealthCheck, IdempotencyKey,
+    JobRow, ListPlace, MailQuery, NewCredential, NewMailbox, NewRequest, Page, Release, Requested, Scope,
+    StatusChange, StoredMessage, TenantRow, TokenKind, TokenRow, WhyFacts,
 };
 
 /// How many shards the index of due mailboxes has: a fan-out reads each of `0..DUE_SHARDS`.
@@ -49,6 +57,20 @@ pub struct StoreConfig {
     pub encryption_secret_id: String,
 }
 
+/// How long things are kept that do not live for ever.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retention {
+    /// Events, from when they happened.
+    pub events: SignedDuration,
+}
+
+impl Default for Retention {
+    /// Thirty days.
+    fn default() -> Self {
+        Self { events: SignedDuration::from_hours(30 * 24) }
+    }
+}
+
 /// The store. Cheap to clone; built once at start.
 #[derive(Clone)]
 pub struct Store {
@@ -56,6 +78,7 @@ pub struct Store {
     dynamo: aws_sdk_dynamodb::Client,
     s3: aws_sdk_s3::Client,
     vault: vault::Vault,
+    retention: Retention,
 }
 
 impl Store {
@@ -69,7 +92,20 @@ impl Store {
             dynamo: aws_sdk_dynamodb::Client::new(sdk),
             s3: aws_sdk_s3::Client::from_conf(s3),
             vault: vault::Vault::new(secrets, config.encryption_secret_id.clone()),
+            retention: Retention::default(),
             config,
         }
+    }
+
+    /// The same store with another table service than the SDK's configuration names.
+    #[must_use]
+    pub fn with_dynamo(self, dynamo: aws_sdk_dynamodb::Client) -> Self {
+        Self { dynamo, ..self }
+    }
+
+    /// The same store that keeps things for so long.
+    #[must_use]
+    pub fn keeping(self, retention: Retention) -> Self {
+        Self { retention, ..self }
     }
 }

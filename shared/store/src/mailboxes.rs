@@ -8,9 +8,9 @@ use sync_core::{
 };
 
 use crate::{
-    Created, NewMailbox, Page, Store, StoreError,
+    Created, NewMailbox, Page, StatusChange, Store, StoreError,
     item::{Change, Fields, Item, SCHEMA_VERSION, nested, number, text, time},
-    keys, paging,
+    keys, labels, paging,
     table::{Transacted, Updated},
 };
 
@@ -61,6 +61,7 @@ impl Store {
             // Begins at the time, so that a worker of an erased mailbox never fits a later one's fence.
             ("generation".to_owned(), number(new.now.as_millisecond().max(0))),
             ("commit".to_owned(), number(0)),
+            ("seq".to_owned(), number(0)),
             ("credential_version".to_owned(), number(0)),
             ("progress".to_owned(), nested("progress", &Progress::default())?),
             ("updated_at".to_owned(), time(new.now)),
@@ -77,6 +78,7 @@ impl Store {
                         &Change::default(),
                     )?,
                     self.transact_put(&keys::address(&new.address, mailbox), named(), &Change::default())?,
+                    self.transact_put(&keys::labels(mailbox), labels::none_yet(), &Change::default())?,
                 ],
             )
             .await?;
@@ -192,6 +194,45 @@ impl Store {
             }
         };
         self.update_existing("set status", mailbox, change).await
+    }
+
+    /// Parks a mailbox until [`Store::resume`]. Refused for one that is disconnected.
+    pub async fn pause(&self, mailbox: &MailboxId, now: Timestamp) -> Result<StatusChange> {
+        let from = [Status::Active, Status::Paused, Status::NeedsReauth, Status::NeedsAttention];
+        self.change_status(mailbox, &from, Status::Paused, now).await
+    }
+
+    /// Goes on with a mailbox that was paused or needs attention, at once. Refused when the grant is gone or
+    /// the mailbox is disconnected: that needs a new grant.
+    pub async fn resume(&self, mailbox: &MailboxId, now: Timestamp) -> Result<StatusChange> {
+        let from = [Status::Active, Status::Paused, Status::NeedsAttention];
+        self.change_status(mailbox, &from, Status::Active, now).await
+    }
+
+    async fn change_status(
+        &self,
+        mailbox: &MailboxId,
+        from: &[Status],
+        to: Status,
+        now: Timestamp,
+    ) -> Result<StatusChange> {
+        let mut change =
+            Change::default().set("status", text(to.name())).add("asked", 1).set("updated_at", time(now));
+        let mut allowed = Vec::new();
+        for status in from {
+            let placeholder = format!(":from_{}", status.name());
+            allowed.push(format!("#status = {placeholder}"));
+            change = change.value(&placeholder, text(status.name()));
+        }
+        let change = change.when(&allowed.join(" OR "));
+        let due_at = (to == Status::Active).then_some(now);
+        match self.update("change status", &keys::sync(mailbox), due(change, mailbox, due_at)).await? {
+            Updated::Done(_) => Ok(StatusChange::Done),
+            Updated::Refused(None) => Err(StoreError::NotFound { what: "mailbox" }),
+            Updated::Refused(Some(item)) => {
+                Ok(StatusChange::Refused(Fields::new("SYNC", &item).nested("status")?))
+            }
+        }
     }
 
     /// Notes when the watch lapses; `None` when there is none.
@@ -337,7 +378,9 @@ pub(crate) fn sync_from(item: &Item) -> Result<Sync> {
         status,
         watch_expires_at: fields.optional_time("watch_expires_at")?,
         credential_version: fields.number("credential_version")?,
+        scope: fields.optional_nested("scope")?.unwrap_or_default(),
         commit: fields.number("commit")?,
+        seq: fields.optional_number("seq")?.unwrap_or(0),
         progress: fields.nested("progress")?,
         totals: Totals {
             messages: total("total_messages")?,

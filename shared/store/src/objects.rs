@@ -1,13 +1,13 @@
-//! Raw mail and lists in S3, under the mailbox's prefix.
+//! Raw mail in S3, under the mailbox's prefix.
 //!
 //! A body's name is the hash of its content, and it is always put, never skipped because "it exists": a
-//! sweep may be deleting the old one just now. A list is written once and read by position.
+//! sweep may be deleting the old one just now.
 
 use std::io::Read;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_sdk_s3::{operation::get_object::GetObjectError, primitives::ByteStream};
-use sync_core::{MailboxId, MessageId, message::BodyRef};
+use sync_core::{MailboxId, message::BodyRef};
 
 use crate::{Store, StoreError};
 
@@ -16,13 +16,7 @@ type Result<T> = std::result::Result<T, StoreError>;
 /// Largest raw mail, bytes. Gmail takes 50 MB at most.
 const BODY_BYTES_MAX: usize = 64 * 1_024 * 1_024;
 /// Level 3 is zstd's own default: mail shrinks to about half, at hundreds of MB a second.
-const COMPRESSION_LEVEL: i32 = 3;
-/// Tells the bucket's lifecycle rule what is a list: it expires, mail never does.
-const LIST_TAG: &str = "kind=fetch-list";
-/// Bytes of an id in a list.
-const ID_BYTES: u64 = 8;
-/// Most ids read at once.
-const LIST_READ_MAX: u32 = 100_000;
+pub(crate) const COMPRESSION_LEVEL: i32 = 3;
 
 impl Store {
     /// Stores raw mail, compressed. It is there when this returns, so that a row may name it.
@@ -59,38 +53,7 @@ impl Store {
         Ok(Some(raw))
     }
 
-    /// Writes a list of ids in this order. The name is 1 to 200 letters, digits, `-`, `_`, `.`, `/`.
-    pub async fn save_list(&self, mailbox: &MailboxId, name: &str, ids: &[MessageId]) -> Result<()> {
-        let bytes = ids.iter().flat_map(|id| id.0.to_be_bytes()).collect();
-        self.put_object("save list", list_key(mailbox, name)?, bytes, Some(LIST_TAG)).await
-    }
-
-    /// Reads at most `limit` (up to 100,000) ids of a list from this position; fewer only at its end.
-    pub async fn load_list(
-        &self,
-        mailbox: &MailboxId,
-        name: &str,
-        position: u64,
-        limit: u32,
-    ) -> Result<Vec<MessageId>> {
-        let limit = u64::from(limit.min(LIST_READ_MAX));
-        let key = list_key(mailbox, name)?;
-        if limit == 0 {
-            return Ok(Vec::new());
-        }
-        let first = position.saturating_mul(ID_BYTES);
-        let last = first.saturating_add(limit * ID_BYTES - 1);
-        let range = format!("bytes={first}-{last}");
-        let bytes = self.get_object("load list", key, Some(range)).await?;
-        let bytes = bytes.ok_or(StoreError::NotFound { what: "list" })?;
-        let (ids, rest) = bytes.as_chunks::<8>();
-        if !rest.is_empty() {
-            return Err(StoreError::corrupt("list", "its length is no multiple of 8"));
-        }
-        Ok(ids.iter().map(|id| MessageId(u64::from_be_bytes(*id))).collect())
-    }
-
-    async fn put_object(
+    pub(crate) async fn put_object(
         &self,
         operation: &'static str,
         key: String,
@@ -110,7 +73,7 @@ impl Store {
     }
 
     /// An object's bytes; `None` when there is none, nothing when the range begins behind its end.
-    async fn get_object(
+    pub(crate) async fn get_object(
         &self,
         operation: &'static str,
         key: String,
@@ -145,15 +108,6 @@ fn body_key(mailbox: &MailboxId, body: &BodyRef) -> String {
     format!("{mailbox}/raw/{}.zst", body.sha256)
 }
 
-/// Under the mailbox's prefix, and never out of it.
-fn list_key(mailbox: &MailboxId, name: &str) -> Result<String> {
-    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./".contains(&byte);
-    if name.is_empty() || name.len() > 200 || !name.bytes().all(fits) || name.contains("..") {
-        return Err(StoreError::corrupt("list", "its name"));
-    }
-    Ok(format!("{mailbox}/lists/{name}"))
-}
-
 /// Decompresses, but not more than the row says there is: a bomb must not fill the memory.
 fn decompress(compressed: &[u8], body: &BodyRef) -> Result<Vec<u8>> {
     let length = usize::try_from(body.bytes).unwrap_or(usize::MAX);
@@ -174,7 +128,7 @@ fn corrupt_body(error: &std::io::Error) -> StoreError {
 }
 
 /// Runs work that takes long on a thread of its own.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
     // It fails only when the work panicked or the runtime is ending.
     tokio::task::spawn_blocking(work)
         .await
@@ -184,15 +138,6 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_list_stays_under_its_mailbox() {
-        let mailbox: MailboxId = "mbx_1".parse().expect("an id");
-        assert_eq!(list_key(&mailbox, "7-3.ids").expect("a name"), "mbx_1/lists/7-3.ids");
-        for bad in ["", "../mbx_2/raw/x", "a b", "a\n", &"x".repeat(201)] {
-            assert!(list_key(&mailbox, bad).is_err(), "{bad:?}");
-        }
-    }
 
     #[test]
     fn a_body_that_is_not_what_its_name_says_is_not_given() {

@@ -20,7 +20,8 @@ pub const OWED_SCAN_MAX: usize = 5_000;
 const LAST: &str = "OWED#~";
 
 impl Store {
-    /// What a mailbox owes, due or not, earliest first, at most `limit`.
+    /// What a mailbox owes and tries by itself, due or not, earliest first, at most `limit`. What waits for a
+    /// person is not among it: see [`Store::list_owed`].
     ///
     /// Reads at most [`OWED_SCAN_MAX`] items, those of the newest messages: beyond that they stand for all.
     pub async fn read_owed(&self, mailbox: &MailboxId, limit: u32) -> Result<Vec<Owed>> {
@@ -34,6 +35,7 @@ impl Store {
                 break;
             }
         }
+        found.retain(|owed| owed.due_at.is_some());
         found.sort_by_key(|owed| owed.due_at);
         found.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
         Ok(found)
@@ -53,7 +55,27 @@ impl Store {
         limit: u32,
         cursor: Option<&str>,
     ) -> Result<Page<Owed>> {
-        let list = format!("owed by {mailbox}");
+        self.list_owed_of(mailbox, false, limit, cursor).await
+    }
+
+    /// The same without what merely waits its turn. A page may be short, even empty, and have a next one.
+    pub async fn list_debts(
+        &self,
+        mailbox: &MailboxId,
+        limit: u32,
+        cursor: Option<&str>,
+    ) -> Result<Page<Owed>> {
+        self.list_owed_of(mailbox, true, limit, cursor).await
+    }
+
+    async fn list_owed_of(
+        &self,
+        mailbox: &MailboxId,
+        debts_only: bool,
+        limit: u32,
+        cursor: Option<&str>,
+    ) -> Result<Page<Owed>> {
+        let list = format!("{} {mailbox}", if debts_only { "debts of" } else { "owed by" });
         let start = paging::decode_optional(&list, cursor)?.map(|sk| position(mailbox, &sk));
         let answer = self
             .query_range(keys::partition(mailbox), keys::OWED.to_owned(), LAST.to_owned())
@@ -65,15 +87,18 @@ impl Store {
             .map_err(|error| StoreError::from_sdk("list owed", &error))?;
         let next = next_cursor(&list, answer.last_evaluated_key.as_ref())?;
         let items = answer.items.unwrap_or_default();
-        Ok(Page { items: items.iter().map(owed_from).collect::<Result<_>>()?, next })
+        let mut items = items.iter().map(owed_from).collect::<Result<Vec<_>>>()?;
+        items.retain(|owed| !debts_only || owed.reason.is_debt());
+        Ok(Page { items, next })
     }
 }
 
-/// The change that makes an item say this. `due_at` is beside it as a number, for people who query.
+/// The change that makes an item say this. `due_at` is beside it as a number, for people who query; what
+/// waits for somebody's decision has none.
 pub(crate) fn change_of(owed: &Owed) -> Result<Change> {
     Ok(Change::default()
         .set("v", number(SCHEMA_VERSION))
-        .set("due_at", time(owed.due_at))
+        .set_or_remove("due_at", owed.due_at.map(time))
         .set("reason", text(owed.reason.name()))
         .set("owed", nested("owed", owed)?))
 }

@@ -8,8 +8,8 @@ use std::collections::BTreeSet;
 use aws_sdk_dynamodb::types::AttributeValue;
 use sync_core::{
     HistoryId, MailboxId, MessageId, Timestamp,
-    message::{Address, Envelope, Labels, Message, RowHead},
-    sync::RowWrite,
+    message::{Address, Envelope, Labels, Message, RowHead, RowState, Touched},
+    sync::{Commit, RowWrite},
 };
 
 use crate::{
@@ -27,8 +27,8 @@ const ADDRESS_BYTES_MAX: usize = 48 * 1_024;
 const TEXT_BYTES_MAX: usize = Envelope::TEXT_BYTES_MAX;
 /// Most rows of one page of a scan.
 const SCAN_MAX: u32 = 2_000;
-/// What a head needs; no reserved words.
-const HEAD: &str = "sk, history_id, labels, deleted_at";
+/// What a head needs. `state` is a reserved word, so it has a placeholder of its own.
+const HEAD: &str = "sk, history_id, epoch, labels, #state, deleted_at, announced, touched";
 
 impl Store {
     /// Heads of these rows, read consistently; those not stored are absent, the order is any.
@@ -40,7 +40,7 @@ impl Store {
         // DynamoDB refuses a batch that names a key twice.
         let unique: BTreeSet<MessageId> = ids.iter().copied().collect();
         let keys = unique.into_iter().map(|id| keys::message(mailbox, id)).collect();
-        self.batch_get("read rows", keys, Some(HEAD)).await?.iter().map(head_from).collect()
+        self.batch_get("read rows", keys, Some((HEAD, "state"))).await?.iter().map(head_from).collect()
     }
 
     /// Heads of rows in the order of their ids, a page after that id, at most `limit` (up to 2,000); and
@@ -60,6 +60,7 @@ impl Store {
         let answer = self
             .query_range(keys::partition(mailbox), keys::message_sk(first), last)
             .projection_expression(HEAD)
+            .expression_attribute_names("#state", "state")
             .limit(i32::try_from(limit.clamp(1, SCAN_MAX)).unwrap_or(1))
             .send()
             .await
@@ -76,23 +77,46 @@ impl Store {
     }
 }
 
-/// The change of a row that a commit asks for.
-pub(crate) fn change_of(mailbox: &MailboxId, write: &RowWrite, now: Timestamp) -> Result<Change> {
-    let base = Change::default().set("v", number(SCHEMA_VERSION)).set("updated_at", time(now));
+/// The change of a row that a commit asks for. Its history id is of the commit's epoch.
+pub(crate) fn change_of(commit: &Commit, write: &RowWrite) -> Result<Change> {
+    let (mailbox, now) = (&commit.mailbox, commit.now);
+    let base = Change::default()
+        .set("v", number(SCHEMA_VERSION))
+        .set("epoch", number(commit.progress.epoch))
+        .set("updated_at", time(now));
     match write {
-        RowWrite::Put(message) => put_change(base, mailbox, message, now),
-        RowWrite::Labels { labels, history_id, .. } => Ok(base
-            .set("labels", labels_value(labels))
-            .set("history_id", number(history_id))
-            // Labels of a row that is gone or deleted were decided on what is no longer true.
-            .when("attribute_exists(#pk) AND attribute_not_exists(#deleted_at)")),
-        RowWrite::Tombstone { history_id, .. } => Ok(base
-            .set("history_id", number(history_id))
-            .set("mail_pk", text(keys::mail_pk(mailbox, true)))
-            .set_if_absent("deleted_at", time(now))
-            .set_if_absent("created_at", time(now))
-            .set_if_absent("labels", labels_value(&Labels::new()))),
+        RowWrite::Put { message, announced, touched } => {
+            let base = told_change(base, *announced, touched)?;
+            put_change(base.set("state", nested("state", &RowState::Live)?), mailbox, message, now)
+        }
+        RowWrite::Labels { labels, history_id, announced, touched, .. } => {
+            Ok(told_change(base, *announced, touched)?
+                .set("labels", labels_value(labels))
+                .set("history_id", number(history_id))
+                // Labels of a row that is gone or deleted were decided on what is no longer true.
+                .when("attribute_exists(#pk) AND attribute_not_exists(#deleted_at)"))
+        }
+        RowWrite::Tombstone { state, history_id, labels, touched, .. } => {
+            let touched = (!touched.is_empty()).then(|| nested("touched", touched)).transpose()?;
+            let base = base
+                .set("state", nested("state", state)?)
+                .set("history_id", number(history_id))
+                .set("mail_pk", text(keys::mail_pk(mailbox, true)))
+                .set_or_remove("touched", touched)
+                .set_if_absent("deleted_at", time(now))
+                .set_if_absent("created_at", time(now));
+            Ok(match labels {
+                Some(labels) => base.set("labels", labels_value(labels)),
+                None => base.set_if_absent("labels", labels_value(&Labels::new())),
+            })
+        }
     }
+}
+
+/// What the feed of changes and an open comparison need to know of a row.
+fn told_change(base: Change, announced: bool, touched: &Touched) -> Result<Change> {
+    let touched = (!touched.is_empty()).then(|| nested("touched", touched)).transpose()?;
+    Ok(base.set("announced", AttributeValue::Bool(announced)).set_or_remove("touched", touched))
 }
 
 fn put_change(base: Change, mailbox: &MailboxId, message: &Message, now: Timestamp) -> Result<Change> {
@@ -154,17 +178,30 @@ fn bounded(envelope: &Envelope) -> Envelope {
     }
 }
 
-fn id_from(fields: Fields<'_>) -> Result<MessageId> {
+pub(crate) fn id_from(fields: Fields<'_>) -> Result<MessageId> {
     let id = fields.text("sk")?.strip_prefix(keys::MESSAGE).and_then(|id| id.parse().ok());
     id.ok_or_else(|| StoreError::corrupt("message", "attribute sk"))
 }
 
-fn head_from(item: &Item) -> Result<(MessageId, RowHead)> {
+/// What a row stands for. Rows of an earlier version say it by having been deleted or not.
+pub(crate) fn state_from(fields: Fields<'_>) -> Result<RowState> {
+    match (fields.optional_nested("state")?, fields.optional_time("deleted_at")?) {
+        (Some(state), _) => Ok(state),
+        (None, Some(_)) => Ok(RowState::Deleted),
+        (None, None) => Ok(RowState::Live),
+    }
+}
+
+/// A head. Rows of an earlier version are of the first epoch, and nobody was told of them.
+pub(crate) fn head_from(item: &Item) -> Result<(MessageId, RowHead)> {
     let fields = Fields::new("message", item);
     let head = RowHead {
         history_id: HistoryId(fields.number("history_id")?),
+        epoch: fields.optional_number("epoch")?.unwrap_or(0),
         labels: fields.optional_nested("labels")?.unwrap_or_default(),
-        deleted: fields.optional_time("deleted_at")?.is_some(),
+        state: state_from(fields)?,
+        announced: fields.flag("announced")?,
+        touched: fields.optional_nested("touched")?.unwrap_or_default(),
     };
     Ok((id_from(fields)?, head))
 }
@@ -179,6 +216,7 @@ pub(crate) fn message_from(mailbox: &MailboxId, item: &Item) -> Result<StoredMes
         history_id: HistoryId(fields.number("history_id")?),
         labels: fields.optional_nested("labels")?.unwrap_or_default(),
         received_at: fields.optional_time("received_at")?,
+        state: state_from(fields)?,
         deleted_at: fields.optional_time("deleted_at")?,
         size_estimate: fields.optional_number("size_estimate")?.unwrap_or(0),
         snippet: fields.optional_text("snippet")?.unwrap_or_default().to_owned(),
@@ -191,7 +229,7 @@ pub(crate) fn message_from(mailbox: &MailboxId, item: &Item) -> Result<StoredMes
 }
 
 /// References are a string set, so that two writers can add to it at once.
-fn references_from(item: &Item) -> Vec<String> {
+pub(crate) fn references_from(item: &Item) -> Vec<String> {
     let mut references = item.get("refs").and_then(|refs| refs.as_ss().ok()).cloned().unwrap_or_default();
     references.sort_unstable();
     references

@@ -10,8 +10,8 @@ use aws_sdk_dynamodb::{
         update_item::UpdateItemError,
     },
     types::{
-        CancellationReason, Delete, KeysAndAttributes, Put, ReturnValue, ReturnValuesOnConditionCheckFailure,
-        TransactWriteItem, Update,
+        CancellationReason, ConditionCheck, Delete, KeysAndAttributes, Put, ReturnValue,
+        ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update,
     },
 };
 
@@ -184,6 +184,19 @@ impl Store {
         Ok(TransactWriteItem::builder().update(update).build())
     }
 
+    /// A condition inside a transaction, on an item that it does not write.
+    pub(crate) fn transact_check(&self, key: &Key, guard: &Change) -> Result<TransactWriteItem> {
+        let check = ConditionCheck::builder()
+            .table_name(&self.config.table)
+            .set_key(Some(key.attributes()))
+            .set_condition_expression(guard.condition_expression())
+            .set_expression_attribute_names(guard.names())
+            .set_expression_attribute_values(guard.values())
+            .build()
+            .map_err(|_| construction())?;
+        Ok(TransactWriteItem::builder().condition_check(check).build())
+    }
+
     /// A put inside a transaction, under the conditions of `guard`.
     pub(crate) fn transact_put(
         &self,
@@ -205,9 +218,17 @@ impl Store {
 
     /// A deletion inside a transaction; nothing happens when there is nothing.
     pub(crate) fn transact_delete(&self, key: &Key) -> Result<TransactWriteItem> {
+        self.transact_guarded_delete(key, &Change::default())
+    }
+
+    /// A deletion inside a transaction, under the conditions of `guard`.
+    pub(crate) fn transact_guarded_delete(&self, key: &Key, guard: &Change) -> Result<TransactWriteItem> {
         let delete = Delete::builder()
             .table_name(&self.config.table)
             .set_key(Some(key.attributes()))
+            .set_condition_expression(guard.condition_expression())
+            .set_expression_attribute_names(guard.names())
+            .set_expression_attribute_values(guard.values())
             .build()
             .map_err(|_| construction())?;
         Ok(TransactWriteItem::builder().delete(delete).build())
@@ -252,19 +273,23 @@ impl Store {
 
     /// Consistent reads of many items; those that do not exist are absent, the order is any.
     ///
-    /// `projection` names attributes that are no reserved words; everything, when `None`.
+    /// `projection` names attributes and the one of them that is a reserved word, written `#word` there;
+    /// everything, when `None`.
     pub(crate) async fn batch_get(
         &self,
         operation: &'static str,
         keys: Vec<Key>,
-        projection: Option<&str>,
+        projection: Option<(&str, &str)>,
     ) -> Result<Vec<Item>> {
         let mut items = Vec::with_capacity(keys.len());
         for chunk in keys.chunks(BATCH_GET_MAX) {
             let mut wanted = KeysAndAttributes::builder()
                 .set_keys(Some(chunk.iter().map(Key::attributes).collect()))
                 .consistent_read(true)
-                .set_projection_expression(projection.map(ToOwned::to_owned))
+                .set_projection_expression(projection.map(|(names, _)| names.to_owned()))
+                .set_expression_attribute_names(
+                    projection.map(|(_, word)| [(format!("#{word}"), word.to_owned())].into()),
+                )
                 .build()
                 .map_err(|_| construction())?;
             let mut attempt = 0;

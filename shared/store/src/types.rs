@@ -7,9 +7,11 @@ use serde::{Deserialize, Serialize};
 use sync_core::{
     EmailAddress, Generation, HistoryId, JobId, MailboxId, MessageId, ParseError, TenantId, ThreadId,
     Timestamp,
-    job::{Counts, JobError, JobKind, JobStatus, Trigger},
-    message::{BodyRef, Envelope, Labels},
-    state::Status,
+    job::{Counts, JobError, JobKind, JobStatus, RequestOptions, Trigger},
+    message::{BodyRef, Envelope, Labels, RowHead, RowState},
+    owed::Owed,
+    state::{Status, Sync, WorkKind},
+    sync::Happened,
 };
 
 /// A mailbox to be connected.
@@ -113,7 +115,9 @@ pub struct StoredMessage {
     pub labels: Labels,
     /// When Gmail received it, unless it was never stored.
     pub received_at: Option<Timestamp>,
-    /// When it was found deleted; `None` while it lives.
+    /// Whether it is a message or a tombstone, and of which kind.
+    pub state: RowState,
+    /// When it was found deleted or left the scope; `None` while it lives.
     pub deleted_at: Option<Timestamp>,
     /// Gmail's `sizeEstimate`, bytes.
     pub size_estimate: u64,
@@ -139,7 +143,7 @@ impl StoredMessage {
 
     /// Whether it is a tombstone.
     pub fn is_deleted(&self) -> bool {
-        self.deleted_at.is_some()
+        self.state != RowState::Live
     }
 }
 
@@ -207,6 +211,99 @@ pub struct JobRow {
     pub quota_units: u64,
     /// What went wrong, at most [`sync_core::job::JOB_ERRORS_MAX`].
     pub errors: Vec<JobError>,
+    /// What more was said with the request.
+    pub options: RequestOptions,
+}
+
+/// Something that is asked of a mailbox.
+#[derive(Debug, Clone)]
+pub struct NewRequest {
+    /// What it asks for.
+    pub kind: JobKind,
+    /// Who asks.
+    pub trigger: Trigger,
+    /// What more is said.
+    pub options: RequestOptions,
+    /// Makes a repeated request the same one.
+    pub key: Option<IdempotencyKey>,
+    /// A mailbox that needs attention becomes active with the request, in one transaction: a worker between the
+    /// two would close it, or stop again. Refused as busy for a mailbox in any other status than these two.
+    pub reactivate: bool,
+}
+
+impl NewRequest {
+    /// A request of which no more is said.
+    pub fn new(kind: JobKind, trigger: Trigger) -> Self {
+        Self { kind, trigger, options: RequestOptions::default(), key: None, reactivate: false }
+    }
+}
+
+/// What came of pausing or resuming.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StatusChange {
+    /// It is so now, or was before.
+    Done,
+    /// Not from this status.
+    Refused(Status),
+}
+
+/// Something that happened, as readers of the feed see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EventRow {
+    /// Whose.
+    pub mailbox: MailboxId,
+    /// Its place in the mailbox's sequence, from 1.
+    pub seq: u64,
+    /// When it became true.
+    pub at: Timestamp,
+    /// What happened.
+    pub what: Happened,
+}
+
+impl EventRow {
+    /// Its one id, whoever reads it and however often.
+    pub fn id(&self) -> String {
+        format!("evt_{}_{}", self.mailbox, self.seq)
+    }
+}
+
+/// A stretch of a mailbox's events.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Events {
+    /// In order and without a hole, from the one after that was asked for.
+    pub events: Vec<EventRow>,
+    /// Number of the mailbox's last event: higher than the last of `events` when there is more to read.
+    pub seq: u64,
+}
+
+/// Everything that is stored about one message of a mailbox, found or not.
+#[derive(Debug, Clone, PartialEq)]
+pub struct WhyFacts {
+    /// The mailbox.
+    pub sync: Sync,
+    /// What decisions know of the row.
+    pub row: Option<RowHead>,
+    /// The row.
+    pub message: Option<StoredMessage>,
+    /// What is owed of it.
+    pub owed: Option<Owed>,
+    /// Where it waits in the fetch lists of the work that is open.
+    pub lists: Vec<ListPlace>,
+}
+
+/// A message's place in a fetch list that has not reached it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListPlace {
+    /// What the list is for.
+    pub kind: WorkKind,
+    /// The list.
+    pub key: String,
+    /// Its place in it, from 0.
+    pub position: u64,
+    /// How many come before it still.
+    pub ahead: u64,
+    /// It is stored and a listing missed it: its get decides.
+    pub verify: bool,
 }
 
 /// A key that makes a repeated request the same request, for 24 hours.
@@ -216,6 +313,9 @@ pub struct IdempotencyKey {
     pub tenant: TenantId,
     /// The key: 1 to 255 printable ASCII characters, checked by the caller.
     pub key: String,
+    /// What is asked for with it, in the caller's words: tells a repetition from another request. At most 500
+    /// bytes.
+    pub request: String,
 }
 
 /// What came of a request.
@@ -227,6 +327,8 @@ pub struct Requested {
     pub mailbox: MailboxId,
     /// Whether the idempotency key had been used: nothing new was written.
     pub repeated: bool,
+    /// Whether it had been used for the same; true for a key that had not been used.
+    pub matches: bool,
 }
 
 /// Who may use the system.

@@ -9,59 +9,84 @@ use futures::future::join_all;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
 use super::error::ApiError;
-use super::faults::FaultKind;
+use super::faults::{Fault, FaultKind};
 use super::serve::{self, Call, Outcome, Reply};
 use super::state::{Shared, lock};
 
 /// Most calls of one batch.
 const CALLS_MAX: usize = 100;
+/// Most header lines of a part or of the request in it: what a server takes.
+const HEADER_LINES_MAX: usize = 200;
 
 /// One part of a multipart body.
 pub(crate) struct RawPart<'a> {
-    pub(crate) headers: HeaderMap,
+    /// None when there are more lines than anybody means.
+    pub(crate) headers: Option<HeaderMap>,
     pub(crate) body: &'a [u8],
 }
 
-/// The parts of a body, or none when it is no multipart of that boundary.
-pub(crate) fn parts<'a>(content_type: &str, body: &'a [u8]) -> Option<Vec<RawPart<'a>>> {
-    let boundary = boundary(content_type)?;
-    let marker = format!("--{boundary}");
-    let mut found = Vec::new();
+/// A multipart body.
+pub(crate) struct Parts<'a> {
+    /// The first ones, as many as were asked for.
+    pub(crate) first: Vec<RawPart<'a>>,
+    /// How many there are.
+    pub(crate) count: usize,
+}
+
+/// The parts of a body, or none when it is no multipart of that boundary. Only the first `most` are read: a body
+/// can hold millions.
+pub(crate) fn parts<'a>(content_type: &str, body: &'a [u8], most: usize) -> Option<Parts<'a>> {
+    let marker = format!("--{}", boundary(content_type)?);
+    let mut parts = Parts { first: Vec::new(), count: 0 };
+    let mut take = |bytes: &'a [u8]| {
+        parts.count += 1;
+        if parts.first.len() < most {
+            parts.first.push(part(bytes));
+        }
+    };
     let mut start: Option<usize> = None;
     let mut at = 0;
-    let mut closed = false;
     for line in body.split_inclusive(|byte| *byte == b'\n') {
         let text = line.trim_ascii_end();
         if let Some(rest) = text.strip_prefix(marker.as_bytes())
             && (rest.is_empty() || rest == b"--")
         {
-            if let Some(start) = start {
-                found.push(part(without_line_end(&body[start..at])));
+            if let Some(start) = start.take() {
+                take(without_line_end(&body[start..at]));
             }
-            closed = !rest.is_empty();
-            start = if closed { None } else { Some(at + line.len()) };
-            if closed {
+            if !rest.is_empty() {
                 break;
             }
+            start = Some(at + line.len());
         }
         at += line.len();
     }
-    if let (false, Some(start)) = (closed, start) {
-        found.push(part(&body[start..]));
+    // A body that breaks off before its last boundary still has its last part.
+    if let Some(start) = start {
+        take(&body[start..]);
     }
-    Some(found)
+    Some(parts)
 }
 
+/// The boundary of a multipart type; quotes may hold anything.
 fn boundary(content_type: &str) -> Option<String> {
-    let mut pieces = content_type.split(';');
-    if !pieces.next()?.trim().to_ascii_lowercase().starts_with("multipart/") {
+    let (kind, mut rest) = content_type.split_once(';')?;
+    if !kind.trim().to_ascii_lowercase().starts_with("multipart/") {
         return None;
     }
-    let value = pieces.find_map(|piece| {
-        let (name, value) = piece.split_once('=')?;
-        name.trim().eq_ignore_ascii_case("boundary").then(|| value.trim().trim_matches('"').to_owned())
-    })?;
-    (!value.is_empty()).then_some(value)
+    loop {
+        let (name, after) = rest.split_once('=')?;
+        let after = after.trim_start();
+        let (value, next) = match after.strip_prefix('"') {
+            Some(quoted) => quoted.split_once('"')?,
+            None => after.split_at(after.find(';').unwrap_or(after.len())),
+        };
+        if name.trim_matches([' ', '\t', ';']).eq_ignore_ascii_case("boundary") {
+            let value = value.trim();
+            return (!value.is_empty()).then(|| value.to_owned());
+        }
+        rest = next;
+    }
 }
 
 fn without_line_end(bytes: &[u8]) -> &[u8] {
@@ -69,21 +94,23 @@ fn without_line_end(bytes: &[u8]) -> &[u8] {
 }
 
 fn part(bytes: &[u8]) -> RawPart<'_> {
-    let (headers, body) = headers(bytes);
-    RawPart { headers, body }
+    match headers(bytes) {
+        Some((headers, body)) => RawPart { headers: Some(headers), body },
+        None => RawPart { headers: None, body: &[] },
+    }
 }
 
-/// Reads header lines up to the blank one; lines that are none are passed over.
-fn headers(bytes: &[u8]) -> (HeaderMap, &[u8]) {
+/// Reads header lines up to the blank one; lines that are none are passed over. None when there are too many.
+fn headers(bytes: &[u8]) -> Option<(HeaderMap, &[u8])> {
     let mut map = HeaderMap::new();
     let mut rest = bytes;
-    while !rest.is_empty() {
+    for _ in 0..=HEADER_LINES_MAX {
         let end = rest.iter().position(|byte| *byte == b'\n').map_or(rest.len(), |at| at + 1);
         let (line, after) = rest.split_at(end);
         rest = after;
         let line = line.trim_ascii();
         if line.is_empty() {
-            break;
+            return Some((map, rest));
         }
         let colon = line.iter().position(|byte| *byte == b':').unwrap_or(0);
         let name = HeaderName::from_bytes(line[..colon].trim_ascii());
@@ -92,21 +119,35 @@ fn headers(bytes: &[u8]) -> (HeaderMap, &[u8]) {
             map.append(name, value);
         }
     }
-    (map, rest)
+    None
 }
 
-/// The call inside a part, and the id its answer has to carry.
-fn call(part: &RawPart<'_>, outer: &HeaderMap) -> Option<Call> {
-    let text = part.body.trim_ascii_start();
+/// The call inside a part.
+fn call(part: &RawPart<'_>, outer: &HeaderMap) -> Result<Call, ApiError> {
+    let broken =
+        |what: &str| ApiError::invalid_argument(format!("Failed to parse batch request, error: {what}"));
+    let own = part.headers.as_ref().ok_or_else(|| broken("too many header lines"))?;
+    let kind = own.get("content-type").and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if !kind.trim().to_ascii_lowercase().starts_with("application/http") {
+        return Err(broken("a part has to be application/http"));
+    }
+    let call = read_call(part.body, outer).ok_or_else(|| broken("Failed in parsing HTTP request"))?;
+    // Uploads, batches and all that is not the API have no place in a batch.
+    if call.is_api() { Ok(call) } else { Err(ApiError::no_such_method()) }
+}
+
+/// One HTTP request; none when it is not one.
+pub(crate) fn read_call(bytes: &[u8], outer: &HeaderMap) -> Option<Call> {
+    let text = bytes.trim_ascii_start();
     let end = text.iter().position(|byte| *byte == b'\n').unwrap_or(text.len());
     let line = std::str::from_utf8(&text[..end]).ok()?.trim();
     let mut words = line.split_whitespace();
     let method: Method = words.next()?.parse().ok()?;
-    let target = words.next()?;
-    if words.next().is_some_and(|version| !version.starts_with("HTTP/")) {
+    let target = words.next().filter(|target| target.starts_with('/'))?;
+    if words.next().is_some_and(|version| !version.starts_with("HTTP/")) || words.next().is_some() {
         return None;
     }
-    let (mut headers, body) = headers(text.get(end + 1..).unwrap_or_default());
+    let (mut headers, body) = headers(text.get(end + 1..).unwrap_or_default())?;
     // A part without credentials of its own uses those of the whole batch.
     if let (false, Some(outer)) = (headers.contains_key("authorization"), outer.get("authorization")) {
         headers.insert("authorization", outer.clone());
@@ -118,50 +159,66 @@ fn call(part: &RawPart<'_>, outer: &HeaderMap) -> Option<Call> {
 }
 
 fn response_id(part: &RawPart<'_>) -> Option<String> {
-    let id = part.headers.get("content-id")?.to_str().ok()?.trim();
+    let id = part.headers.as_ref()?.get("content-id")?.to_str().ok()?.trim();
     let inner = id.strip_prefix('<').and_then(|id| id.strip_suffix('>')).unwrap_or(id);
     Some(format!("<response-{inner}>"))
 }
 
 /// Answers a whole batch.
 pub(crate) async fn answer(shared: &Arc<Shared>, outer: &Call) -> Outcome {
-    if let Some(outcome) = serve::transport_fault(shared, "batch", "").await {
+    // A fault for one mailbox befalls the parts, unless it names the batch itself.
+    if let Some(outcome) = serve::transport_fault(shared, "batch", "", |_| true).await {
+        return outcome;
+    }
+    let caller = serve::caller(shared, outer);
+    let named = |fault: &Fault| fault.method.is_some();
+    if let Some(outcome) = serve::transport_fault(shared, "batch", &caller, named).await {
         return outcome;
     }
     let refuse = |error: ApiError| Outcome::Reply(serve::refusal(shared, &error));
     let content_type = outer.header("content-type").unwrap_or_default();
-    let Some(parts) = parts(content_type, &outer.body) else {
+    let Some(parts) = parts(content_type, &outer.body, CALLS_MAX) else {
         return refuse(ApiError::invalid_argument("Failed to parse batch request, error: missing boundary"));
     };
-    if parts.is_empty() {
+    if parts.count == 0 {
         return refuse(ApiError::invalid_argument("Failed to parse batch request, error: 0 items"));
     }
-    if parts.len() > CALLS_MAX {
+    if parts.count > CALLS_MAX {
         return refuse(ApiError::invalid_argument(format!(
             "The batch request contains {} calls, the limit is {CALLS_MAX}",
-            parts.len()
+            parts.count
         )));
     }
     // Every part is on its way before the first is answered, so that a batch counts as many calls in flight.
     let started: Vec<_> = parts
+        .first
         .iter()
         .map(|part| {
-            let call = call(part, &outer.headers).filter(Call::is_api);
+            let call = call(part, &outer.headers);
             (response_id(part), call.map(|call| serve::begin(shared, call)))
         })
         .collect();
     let answered = join_all(started.into_iter().map(|(id, begun)| async move {
-        let outcome = match begun {
-            Some(begun) => begun.finish(shared).await,
-            None => Outcome::Reply(serve::refusal(shared, &ApiError::no_such_method())),
+        let begun = match begun {
+            Ok(begun) => begun,
+            Err(error) => return Part { id, method: "", email: String::new(), outcome: refuse(error) },
         };
-        (id, outcome)
+        let (method, email) = begun.names();
+        Part { id, method, email, outcome: begun.finish(shared).await }
     }))
     .await;
     write(shared, answered)
 }
 
-fn write(shared: &Arc<Shared>, mut answered: Vec<(Option<String>, Outcome)>) -> Outcome {
+/// What became of one call, and whose it was.
+struct Part {
+    id: Option<String>,
+    method: &'static str,
+    email: String,
+    outcome: Outcome,
+}
+
+fn write(shared: &Arc<Shared>, mut answered: Vec<Part>) -> Outcome {
     let boundary = {
         let mut random = lock(&shared.random);
         for place in (1..answered.len()).rev() {
@@ -172,10 +229,11 @@ fn write(shared: &Arc<Shared>, mut answered: Vec<(Option<String>, Outcome)>) -> 
         format!("batch_{:016x}{:016x}", random.next_u64(), random.next_u64())
     };
     let mut body: Vec<u8> = Vec::new();
-    for (id, outcome) in answered {
+    for Part { id, method, email, outcome } in answered {
         // What would break a connection of its own leaves a hole in a batch.
         let Outcome::Reply(reply) = outcome else { continue };
-        if lock(&shared.faults).take("batch", "", |kind| *kind == FaultKind::MissingPart).is_some() {
+        let missing = |fault: &Fault| fault.kind == FaultKind::MissingPart;
+        if lock(&shared.faults).take(&["batch", method], &email, missing).is_some() {
             continue;
         }
         body.extend_from_slice(format!("--{boundary}\r\nContent-Type: application/http\r\n").as_bytes());

@@ -1,16 +1,21 @@
-//! The simulator's clock: the real one, plus what a test has advanced it by.
+//! The simulator's clock: it starts when it is told to, runs as the real one does, and a test can advance it.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use crate::model::Millis;
 
-/// A clock that only goes forward of the real one.
+/// A clock that is never set back.
 #[derive(Debug, Default)]
 pub(crate) struct Clock {
     ahead_ms: AtomicI64,
 }
 
 impl Clock {
+    /// A clock that shows this time now, the real one when none is given.
+    pub(crate) fn starting(at: Option<Millis>) -> Self {
+        Self { ahead_ms: AtomicI64::new(at.map_or(0, |at| at.saturating_sub(real_now()))) }
+    }
+
     /// Simulated epoch milliseconds.
     pub(crate) fn now(&self) -> Millis {
         real_now().saturating_add(self.ahead_ms.load(Ordering::Relaxed))

@@ -5,51 +5,56 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 
-use super::gmail::header_date;
+use super::act;
+use super::gmail::{author, header_date};
 use super::state::{Account, Shared};
 use crate::mime;
-use crate::model::{INBOX, Mailbox, Millis, NewMessage, SENT};
+use crate::model::{Mailbox, Millis, NewMessage};
 
 /// Loads everything under a path; answers how many messages that was.
 pub(crate) fn load(shared: &Arc<Shared>, account: &Account, path: &Path) -> anyhow::Result<usize> {
     let now = shared.now();
-    let mut mail: Vec<(Millis, Vec<u8>, Vec<String>)> = Vec::new();
-    for (raw, flags) in read(path)? {
+    let mut mail: Vec<(Millis, Vec<u8>)> = Vec::new();
+    for raw in read(path)? {
         let raw = on_the_wire(&raw);
-        let date = header_date(&raw, now).unwrap_or(now);
-        mail.push((date, raw, flags));
+        // What has no byte is no message: an empty file, an empty mbox.
+        if !raw.is_empty() {
+            mail.push((header_date(&raw, now).unwrap_or(now), raw));
+        }
     }
     // Oldest first: an answer finds what it answers. The order of files decides between equal dates.
-    mail.sort_by_key(|(date, ..)| *date);
+    mail.sort_by_key(|(date, _)| *date);
     let count = mail.len();
     account.change(shared, |mailbox| {
-        for (date, raw, flags) in mail {
-            let names = if flags.is_empty() { labels(mailbox, &raw) } else { flags };
+        for (date, raw) in mail {
+            let names = labels(mailbox, &raw);
             let labels = names.iter().filter_map(|name| mailbox.label_or_new(name).ok()).collect();
             let new = NewMessage { raw: raw.into(), labels, internal_date: Some(date), thread: None };
             // A message without a named thread is never refused.
-            let _ = mailbox.insert(new, now);
+            let _ = act::take_in(mailbox, new, now);
         }
     });
     Ok(count)
 }
 
-fn read(path: &Path) -> anyhow::Result<Vec<(Vec<u8>, Vec<String>)>> {
-    if path.is_dir() {
-        if path.join("cur").is_dir() {
-            return maildir(path);
-        }
-        let mut found = Vec::new();
-        for file in files(path, true)? {
-            found.push((
-                std::fs::read(&file).with_context(|| format!("{} could not be read", file.display()))?,
-                vec![],
-            ));
-        }
-        return Ok(found);
+/// The messages as the files have them: an mbox, a Maildir (whose flags say nothing here), or a message a file.
+fn read(path: &Path) -> anyhow::Result<Vec<Vec<u8>>> {
+    let bytes =
+        |file: &Path| std::fs::read(file).with_context(|| format!("{} could not be read", file.display()));
+    if !path.is_dir() {
+        return Ok(mbox(&bytes(path)?));
     }
-    let bytes = std::fs::read(path).with_context(|| format!("{} could not be read", path.display()))?;
-    Ok(mbox(&bytes).into_iter().map(|raw| (raw, vec![])).collect())
+    let mut found = Vec::new();
+    if path.join("cur").is_dir() {
+        for folder in ["cur", "new"].map(|folder| path.join(folder)) {
+            if folder.is_dir() {
+                found.extend(files(&folder, false)?);
+            }
+        }
+    } else {
+        found = files(path, true)?;
+    }
+    found.iter().map(|file| bytes(file)).collect()
 }
 
 fn files(folder: &Path, below: bool) -> anyhow::Result<Vec<PathBuf>> {
@@ -67,49 +72,6 @@ fn files(folder: &Path, below: bool) -> anyhow::Result<Vec<PathBuf>> {
     }
     found.sort();
     Ok(found)
-}
-
-/// A Maildir's flags stand in the file names: `S` seen, `F` flagged, `T` trashed, `D` draft.
-fn maildir(path: &Path) -> anyhow::Result<Vec<(Vec<u8>, Vec<String>)>> {
-    let mut found = Vec::new();
-    for folder in ["cur", "new"] {
-        let folder = path.join(folder);
-        if !folder.is_dir() {
-            continue;
-        }
-        for file in files(&folder, false)? {
-            let raw =
-                std::fs::read(&file).with_context(|| format!("{} could not be read", file.display()))?;
-            let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            let flags = name.rsplit_once(":2,").map(|(_, flags)| flags.to_owned()).unwrap_or_default();
-            let named =
-                mime::parse_headers(&raw).iter().any(|h| h.name.eq_ignore_ascii_case("X-Gmail-Labels"));
-            let labels = if named { vec![] } else { of_flags(&flags) };
-            found.push((raw, labels));
-        }
-    }
-    Ok(found)
-}
-
-fn of_flags(flags: &str) -> Vec<String> {
-    if flags.is_empty() {
-        return Vec::new();
-    }
-    let mut labels = Vec::new();
-    labels.push(if flags.contains('T') {
-        "TRASH"
-    } else if flags.contains('D') {
-        "DRAFT"
-    } else {
-        "INBOX"
-    });
-    if !flags.contains('S') {
-        labels.push("UNREAD");
-    }
-    if flags.contains('F') {
-        labels.push("STARRED");
-    }
-    labels.into_iter().map(str::to_owned).collect()
 }
 
 /// Splits an mbox at its `From ` lines; quoted ones lose one `>`, as mboxrd (Takeout's form) wants.
@@ -163,14 +125,30 @@ fn on_the_wire(raw: &[u8]) -> Vec<u8> {
 /// The labels a message brings along, else the inbox, or sent when the owner wrote it.
 fn labels(mailbox: &Mailbox, raw: &[u8]) -> Vec<String> {
     let headers = mime::parse_headers(raw);
-    let find =
-        |name: &str| headers.iter().find(|h| h.name.eq_ignore_ascii_case(name)).map(|h| h.value.as_str());
-    if let Some(brought) = find("X-Gmail-Labels") {
-        return brought.split(',').filter_map(|name| takeout_label(name.trim().trim_matches('"'))).collect();
+    let brought = headers.iter().find(|header| header.name.eq_ignore_ascii_case("X-Gmail-Labels"));
+    if let Some(brought) = brought {
+        return listed(&brought.value).iter().filter_map(|name| takeout_label(name)).collect();
     }
-    let own = find("From").is_some_and(|from| from.to_ascii_lowercase().contains(mailbox.address()));
-    let index = if own { SENT } else { INBOX };
-    mailbox.labels().nth(usize::from(index.0)).map(|label| vec![label.id.clone()]).unwrap_or_default()
+    let own = author(raw).is_some_and(|author| author.eq_ignore_ascii_case(mailbox.address()));
+    vec![if own { "SENT" } else { "INBOX" }.to_owned()]
+}
+
+/// The items between commas; an item in quotes may have commas of its own.
+fn listed(text: &str) -> Vec<String> {
+    let mut items = vec![String::new()];
+    let mut quoted = false;
+    for c in text.chars() {
+        match c {
+            '"' => quoted = !quoted,
+            ',' if !quoted => items.push(String::new()),
+            _ => {
+                if let Some(item) = items.last_mut() {
+                    item.push(c);
+                }
+            }
+        }
+    }
+    items.iter().map(|item| item.trim().to_owned()).collect()
 }
 
 /// Takeout names the system's labels as the user sees them; what stands for no label is none.
@@ -193,4 +171,25 @@ fn takeout_label(name: &str) -> Option<String> {
         _ => name,
     };
     Some(label.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_mbox_is_split_at_its_separators_and_unquoted_once() {
+        let mbox_text = b"From a Mon\nSubject: 1\n\n>From here\n>>From there\n\nFrom b Tue\nSubject: 2\n\nx From y\nFrom z\n";
+        let found = mbox(mbox_text);
+        assert_eq!(found[0], b"Subject: 1\n\nFrom here\n>From there\n");
+        // A line that begins with `From ` separates only after a blank one.
+        assert_eq!(found[1], b"Subject: 2\n\nx From y\nFrom z\n");
+        assert_eq!(found.len(), 2);
+        assert_eq!(mbox(b"Subject: no mbox\n\nFrom x\n").len(), 1);
+    }
+
+    #[test]
+    fn labels_in_quotes_may_have_commas() {
+        assert_eq!(listed("Inbox, \"a, b\",Unread"), ["Inbox", "a, b", "Unread"]);
+    }
 }

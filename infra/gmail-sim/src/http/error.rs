@@ -19,6 +19,16 @@ pub(crate) struct ApiError {
     pub(crate) retry_after_s: Option<i64>,
 }
 
+/// What an ordered refusal says about waiting.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wait {
+    pub(crate) now: Millis,
+    /// How far off the named deadline is.
+    pub(crate) seconds: i64,
+    /// The user's units a minute that the refusal names.
+    pub(crate) user_limit: u64,
+}
+
 const LOGIN_HINT: &str = "Expected OAuth 2 access token, login cookie or other valid authentication credential. \
      See https://developers.google.com/identity/sign-in/web/devconsole-project.";
 
@@ -46,6 +56,12 @@ impl ApiError {
 
     pub(crate) fn failed_precondition() -> Self {
         Self::new(400, "failedPrecondition", "Precondition check failed.", "FAILED_PRECONDITION")
+    }
+
+    pub(crate) fn second_watch() -> Self {
+        let message =
+            "Only one user push notification client allowed per developer (call /stop then try again)";
+        Self::invalid_argument(message)
     }
 
     pub(crate) fn login_required() -> Self {
@@ -153,22 +169,25 @@ impl ApiError {
         Self::new(status, "backendError", "Backend Error", canonical)
     }
 
-    /// Any status with the reason a fault asks for.
-    pub(crate) fn of_status(status: u16, reason: Option<&str>, now: Millis, wait_s: i64) -> Self {
+    /// Any status with the reason a fault asks for; a reason that Gmail has not is taken as it is.
+    pub(crate) fn of_status(status: u16, reason: Option<&str>, wait: Wait) -> Self {
         let standard = match (status, reason) {
             (_, Some("failedPrecondition")) => Self::failed_precondition(),
             (_, Some("domainPolicy")) => Self::domain_policy(),
             (_, Some("dailyLimitExceeded")) => Self::daily_limit(),
             (_, Some("insufficientPermissions")) => Self::insufficient_scope(),
             (403, Some("rateLimitExceeded")) => Self::quota(false, 1_200_000),
-            (429, Some("userRateLimitExceeded")) => Self::retry_after(now, wait_s),
-            (400, _) => Self::invalid_argument("Invalid id value"),
+            (429, Some("userRateLimitExceeded")) => Self::retry_after(wait.now, wait.seconds),
+            (403, None | Some("userRateLimitExceeded")) => Self::quota(true, wait.user_limit),
+            (400, _) => Self::invalid_id(),
             (401, _) => Self::bad_credentials(),
-            (403, _) => Self::quota(true, 6_000),
+            (403, _) => Self::forbidden("Forbidden"),
             (404, _) => Self::not_found(),
             (409, _) => Self::conflict("Conflict"),
+            (413, _) => Self::too_large(),
             (429, _) => Self::too_many_concurrent(),
-            _ => Self::backend(status),
+            (500.., _) => Self::backend(status),
+            _ => Self::new(status, "badRequest", "Bad Request", "INVALID_ARGUMENT"),
         };
         Self { reason: reason.map_or(standard.reason.clone(), str::to_owned), status, ..standard }
     }

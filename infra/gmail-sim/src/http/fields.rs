@@ -1,12 +1,29 @@
 //! `fields=`: partial responses, as every Google API has them.
 //!
 //! `a,b` picks keys, `a/b` goes down, `a(b,c)` goes down with several, `*` is every key; lists are entered
-//! without notice. An unreadable mask is an error; a key that is not there is not.
+//! without notice. A mask that cannot be read, or that names what no answer ever has, is an error; a key that is
+//! not there this time is not.
 
 use serde_json::{Map, Value};
 
 /// Deepest nest of a mask.
 const DEPTH_MAX: usize = 30;
+/// Most names of a mask.
+const NAMES_MAX: usize = 500;
+
+/// Every key of the answers served here, as the discovery document names them.
+#[rustfmt::skip]
+const NAMES: [&str; 64] = [
+    "attachmentId", "backgroundColor", "body", "classificationLabelValues", "color", "data", "displayName",
+    "drafts", "emailAddress", "expiration", "fieldId", "fields", "filename", "headers", "history", "historyId",
+    "host", "id", "internalDate", "isDefault", "isPrimary", "labelId", "labelIds", "labelListVisibility",
+    "labels", "labelsAdded", "labelsRemoved", "message", "messageListVisibility", "messages", "messagesAdded",
+    "messagesDeleted", "messagesTotal", "messagesUnread", "mimeType", "name", "nextPageToken", "partId", "parts",
+    "password", "payload", "port", "raw", "replyToAddress", "resultSizeEstimate", "securityMode", "selection",
+    "sendAs", "sendAsEmail", "signature", "size", "sizeEstimate", "smtpMsa", "snippet", "textColor", "threadId",
+    "threads", "threadsTotal", "threadsUnread", "treatAsAlias", "type", "username", "value",
+    "verificationStatus",
+];
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Field {
@@ -15,45 +32,65 @@ struct Field {
     below: Vec<Field>,
 }
 
-/// Keeps what the mask names; none when the mask cannot be read.
-pub(crate) fn select(mask: &str, value: Value) -> Option<Value> {
-    let mut rest = mask;
-    let fields = list(&mut rest, DEPTH_MAX)?;
-    if rest.is_empty() { Some(pick(&fields, value)) } else { None }
+/// A mask that was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Mask(Vec<Field>);
+
+impl Mask {
+    /// None when it cannot be read.
+    pub(crate) fn parse(mask: &str) -> Option<Self> {
+        let mut reader = Reader { rest: mask, names: 0 };
+        let fields = reader.list(DEPTH_MAX)?;
+        reader.rest.is_empty().then_some(Self(fields))
+    }
+
+    /// Keeps what the mask names.
+    pub(crate) fn select(&self, value: Value) -> Value {
+        pick(&self.0, value)
+    }
 }
 
-fn list(rest: &mut &str, depth: usize) -> Option<Vec<Field>> {
-    let depth = depth.checked_sub(1)?;
-    let mut fields = vec![field(rest, depth)?];
-    while let Some(after) = rest.strip_prefix(',') {
-        *rest = after;
-        fields.push(field(rest, depth)?);
-    }
-    Some(fields)
+struct Reader<'a> {
+    rest: &'a str,
+    names: usize,
 }
 
-fn field(rest: &mut &str, depth: usize) -> Option<Field> {
-    let depth = depth.checked_sub(1)?;
-    *rest = rest.trim_start();
-    let end = rest.find([',', '/', '(', ')']).unwrap_or(rest.len());
-    let name = rest[..end].trim();
-    let plain = name == "*" || name.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '-'));
-    if name.is_empty() || !plain {
-        return None;
+impl Reader<'_> {
+    fn skip(&mut self, mark: char) -> Option<()> {
+        self.rest = self.rest.strip_prefix(mark)?;
+        Some(())
     }
-    *rest = &rest[end..];
-    let below = if let Some(after) = rest.strip_prefix('/') {
-        *rest = after;
-        vec![field(rest, depth)?]
-    } else if let Some(after) = rest.strip_prefix('(') {
-        *rest = after;
-        let inner = list(rest, depth)?;
-        *rest = rest.strip_prefix(')')?;
-        inner
-    } else {
-        Vec::new()
-    };
-    Some(Field { name: name.to_owned(), below })
+
+    fn list(&mut self, depth: usize) -> Option<Vec<Field>> {
+        let depth = depth.checked_sub(1)?;
+        let mut fields = vec![self.field(depth)?];
+        while self.skip(',').is_some() {
+            fields.push(self.field(depth)?);
+        }
+        Some(fields)
+    }
+
+    fn field(&mut self, depth: usize) -> Option<Field> {
+        let depth = depth.checked_sub(1)?;
+        let end = self.rest.find([',', '/', '(', ')']).unwrap_or(self.rest.len());
+        let (name, rest) = self.rest.split_at(end);
+        let name = name.trim();
+        self.names += 1;
+        if (name != "*" && !NAMES.contains(&name)) || self.names > NAMES_MAX {
+            return None;
+        }
+        self.rest = rest;
+        let below = if self.skip('/').is_some() {
+            vec![self.field(depth)?]
+        } else if self.skip('(').is_some() {
+            let inner = self.list(depth)?;
+            self.skip(')')?;
+            inner
+        } else {
+            Vec::new()
+        };
+        Some(Field { name: name.to_owned(), below })
+    }
 }
 
 fn pick(fields: &[Field], value: Value) -> Value {
@@ -89,21 +126,33 @@ mod tests {
 
     #[test]
     fn a_mask_keeps_what_it_names_and_enters_lists() {
-        let check = |mask: &str, expected: Value| assert_eq!(select(mask, whole()), Some(expected), "{mask}");
+        let check = |mask: &str, expected: Value| {
+            assert_eq!(Mask::parse(mask).unwrap().select(whole()), expected, "{mask}");
+        };
         check("nextPageToken", json!({"nextPageToken": "x"}));
-        check("messages(id),absent", json!({"messages": [{"id": "1"}]}));
+        check("messages(id),labels", json!({"messages": [{"id": "1"}]}));
         check(
-            "messages/id,payload/body/size",
+            "messages/id, payload/body/size",
             json!({"messages": [{"id": "1"}], "payload": {"body": {"size": 1}}}),
         );
         check("*", whole());
+        check("*/id", json!({"messages": [{"id": "1"}], "nextPageToken": "x", "payload": {}}));
     }
 
     #[test]
     fn an_unreadable_mask_is_refused_and_never_panics() {
-        for mask in ["", "(", "a(", "a)", "a/", ",a", "a(b", "a b!", &"a(".repeat(5_000), &"a/".repeat(5_000)]
+        for mask in
+            ["", "(", "id(", "id)", "id/", ",id", "id(raw", "id b!", "ids", "messages(id,absent)", "id,"]
         {
-            assert_eq!(select(mask, whole()), None, "{mask}");
+            assert_eq!(Mask::parse(mask), None, "{mask}");
         }
+        for endless in ["id(", "id/", "id,", "id,*/"] {
+            assert_eq!(Mask::parse(&endless.repeat(5_000)), None, "{endless}");
+        }
+    }
+
+    #[test]
+    fn the_names_are_sorted_and_unique() {
+        assert!(NAMES.is_sorted_by(|left, right| left < right));
     }
 }

@@ -1,13 +1,16 @@
 //! The server: Gmail's faces and the control face on one port.
 
+mod act;
 mod batch;
 mod clock;
 mod connection;
 mod control;
 mod corpus;
+mod direct;
 mod error;
 mod faults;
 mod fields;
+pub mod fuzzing;
 mod gmail;
 mod keys;
 mod oauth;
@@ -24,17 +27,20 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::Context as _;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Request, State};
 use axum::response::Response;
 use bytes::Bytes;
 
+pub use act::{Delivered, Delivery};
 use connection::{BreakableListener, Breaker};
-pub use quota::Regime;
+pub use faults::{Fault, FaultKind};
+pub use push::{PushForm, Subscription};
+pub use quota::{QuotaOrder, Regime};
 use serve::{Call, Outcome, Reply};
 use state::Shared;
+pub use storm::{Storm, StormMix};
 
 /// Largest request taken: a 30 MB message in base64 and then some.
 const BODY_MAX: usize = 64 << 20;
@@ -54,6 +60,8 @@ pub struct Options {
     pub latency_ms: u64,
     /// Ids, gaps, the order of batches and drawn faults follow from it.
     pub seed: u64,
+    /// When the simulated clock starts, in epoch milliseconds; the real time when none.
+    pub clock: Option<crate::model::Millis>,
     /// Mailboxes to create and the mail to load into them.
     pub load: Vec<(String, PathBuf)>,
     /// Mailboxes to create and how many synthetic messages to put there.
@@ -68,6 +76,7 @@ impl Default for Options {
             concurrency_max: 40,
             latency_ms: 0,
             seed: 0,
+            clock: None,
             load: Vec::new(),
             generate: Vec::new(),
         }
@@ -87,7 +96,16 @@ impl Server {
         let listen = options.listen;
         // The port first: somebody who holds it should be found before minutes of loading.
         let listener = tokio::net::TcpListener::bind(listen).await;
-        let listener = listener.with_context(|| format!("{listen} cannot be listened on"))?;
+        let listener = listener.map_err(|error| match error.kind() {
+            std::io::ErrorKind::AddrInUse => {
+                anyhow::anyhow!(
+                    "port {} of {} is taken: another program listens there",
+                    listen.port(),
+                    listen.ip()
+                )
+            }
+            _ => anyhow::Error::new(error).context(format!("{listen} cannot be listened on")),
+        })?;
         let shared = tokio::task::spawn_blocking(move || prepare(options)).await??;
         let address = listener.local_addr()?;
         let router = Router::new().fallback(handle).with_state(Arc::clone(&shared));
@@ -123,15 +141,15 @@ impl Drop for Server {
 }
 
 fn prepare(options: Options) -> anyhow::Result<Arc<Shared>> {
-    let (load, generate, seed) = (options.load.clone(), options.generate.clone(), options.seed);
+    let (load, generate) = (options.load.clone(), options.generate.clone());
     let shared = Shared::new(options)?;
     for (email, count) in generate {
-        anyhow::ensure!(control::is_address(&email), "{email} is no address");
-        let now = shared.now();
-        shared.create(&email).0.change(&shared, |mailbox| mailbox.generate(count, seed, now));
+        anyhow::ensure!(control::is_address(&email), "--generate: {email:?} is no address");
+        let account = shared.create(&email).0;
+        act::generate(&shared, &account, count).map_err(|wrong| anyhow::anyhow!("--generate: {wrong}"))?;
     }
     for (email, path) in load {
-        anyhow::ensure!(control::is_address(&email), "{email} is no address");
+        anyhow::ensure!(control::is_address(&email), "--load: {email:?} is no address");
         let count = corpus::load(&shared, &shared.create(&email).0, &path)?;
         tracing::info!(count, "loaded {count} messages");
     }
@@ -163,19 +181,25 @@ async fn answer(shared: &Arc<Shared>, call: Call) -> Outcome {
     let reply = match (call.method.as_str(), call.path.as_str()) {
         ("POST", "/batch" | "/batch/gmail/v1") => return batch::answer(shared, &call).await,
         ("POST", "/token" | "/oauth2/v4/token") => {
-            if let Some(outcome) = serve::transport_fault(shared, "token", "").await {
-                return outcome;
-            }
-            oauth::token(shared, &call)
+            return oauth::token(shared, &call).await;
         }
         ("POST" | "GET", "/revoke" | "/o/oauth2/revoke") => oauth::revoke(shared, &call),
         ("GET", "/o/oauth2/v2/auth" | "/o/oauth2/auth") => oauth::consent(shared, &call),
         ("GET", "/oauth2/v3/certs") => oauth::certs(shared),
         ("GET", "/.well-known/openid-configuration") => oauth::discovery(&call),
-        (_, path) if path == "/sim" || path.starts_with("/sim/") => control::answer(shared, call).await,
+        (_, path) if path == "/sim" || path.starts_with("/sim/") => {
+            let shared = Arc::clone(shared);
+            let answered = tokio::task::spawn_blocking(move || control::answer(&shared, &call)).await;
+            answered
+                .unwrap_or_else(|error| Reply::json(500, &serde_json::json!({"error": error.to_string()})))
+        }
         (method, path) => {
             let upload = path.starts_with("/upload/") || path.starts_with("/resumable/");
-            let call = if upload && method == "PUT" { serve::resumed(shared, call) } else { call };
+            let resumed = if upload && method == "PUT" { serve::resumed(shared, call) } else { Ok(call) };
+            let call = match resumed {
+                Ok(call) => call,
+                Err(reply) => return Outcome::Reply(reply),
+            };
             return serve::begin(shared, call).finish(shared).await;
         }
     };

@@ -9,19 +9,20 @@ use bytes::Bytes;
 use http::{HeaderMap, Method};
 use serde_json::Value;
 
-use super::error::ApiError;
+use super::error::{ApiError, Wait};
 use super::faults::{Fault, FaultKind};
+use super::fields::Mask;
+use super::form;
 use super::gmail::{self, Request, Route};
 use super::state::{Account, Shared, lock};
-use super::upload::{self, Announced, Media};
-use super::{fields, form};
+use super::upload::{self, Announced, Media, Progress};
 
 /// How long a call is held that a fault lets time out.
 const HOLD: Duration = Duration::from_mins(10);
 /// How long `slow` waits unless the fault says so.
-const SLOW_MS: u64 = 2_000;
+pub(crate) const SLOW_MS: u64 = 2_000;
 /// How far off the deadline of `retry_after` is unless the fault says so.
-const RETRY_AFTER_S: i64 = 900;
+pub(crate) const RETRY_AFTER_S: i64 = 900;
 
 /// A call as it came in.
 pub(crate) struct Call {
@@ -161,12 +162,20 @@ fn try_begin(shared: &Arc<Shared>, call: Call) -> Result<Underway, ApiError> {
 }
 
 fn decode_segment(segment: &str) -> String {
-    // A plus is a plus in a path.
-    let kept = segment.replace('+', "%2B");
+    // What has a meaning in a form has none in a path.
+    let kept = segment.replace('+', "%2B").replace('&', "%26").replace('=', "%3D");
     form(kept.as_bytes()).into_iter().next().map(|(key, _)| key).unwrap_or_default()
 }
 
 impl Begun {
+    /// The method and the mailbox it is for; empty when the call got nowhere.
+    pub(crate) fn names(&self) -> (&'static str, String) {
+        match &self.0 {
+            Ok(underway) => (underway.route.cost.method, underway.account.email.clone()),
+            Err(_) => ("", String::new()),
+        }
+    }
+
     /// Answers the call.
     pub(crate) async fn finish(self, shared: &Arc<Shared>) -> Outcome {
         let underway = match self.0 {
@@ -177,7 +186,7 @@ impl Begun {
             tokio::time::sleep(Duration::from_millis(shared.options.latency_ms)).await;
         }
         let (method, email) = (underway.route.cost.method, underway.account.email.clone());
-        if let Some(outcome) = transport_fault(shared, method, &email).await {
+        if let Some(outcome) = transport_fault(shared, method, &email, |_| true).await {
             return outcome;
         }
         let charged = lock(&shared.meter).charge(&email, underway.route.cost, shared.now());
@@ -199,20 +208,21 @@ impl Begun {
 
 impl Underway {
     fn dispatch(self: Box<Self>, shared: &Arc<Shared>) -> Reply {
-        let mask = self.call.parameter("fields").filter(|mask| !mask.is_empty()).map(str::to_owned);
         let method = self.route.cost.method;
+        // Read first: a mask that is refused must not leave a change behind.
+        let text = self.call.parameter("fields").filter(|mask| !mask.is_empty());
+        let mask = text.map(|text| Mask::parse(text).ok_or(text)).transpose();
+        let mask = match mask {
+            Ok(mask) => mask,
+            Err(text) => {
+                let error = ApiError::invalid_argument(format!("Invalid field selection {text}"));
+                return refusal(shared, &error);
+            }
+        };
         match self.run(shared) {
             Ok(Answered::Location(reply)) => reply,
             Ok(Answered::Value(value)) => match mask {
-                Some(mask) if !value.is_null() => fields::select(&mask, value).map_or_else(
-                    || {
-                        refusal(
-                            shared,
-                            &ApiError::invalid_argument(format!("Invalid field selection {mask}")),
-                        )
-                    },
-                    |value| Reply::json(200, &value),
-                ),
+                Some(mask) if !value.is_null() => Reply::json(200, &mask.select(value)),
                 _ => Reply::json(200, &value),
             },
             Err(error) => {
@@ -243,7 +253,7 @@ impl Underway {
     /// The faults that change what this method answers.
     fn answer_fault(&self, shared: &Shared) -> Option<Fault> {
         let method = self.route.cost.method;
-        lock(&shared.faults).take(method, &self.account.email, |kind| match kind {
+        lock(&shared.faults).take(&[method], &self.account.email, |fault| match fault.kind {
             FaultKind::HistoryLag => method == "history.list",
             FaultKind::NotVisible => matches!(method, "messages.get" | "threads.get"),
             FaultKind::StaleGet => method == "messages.get",
@@ -276,8 +286,13 @@ impl Underway {
                 let metadata = json(&call.body)?;
                 let mut query = call.query.clone();
                 query.retain(|(key, _)| key != "uploadType");
-                let announced =
-                    Announced { path: call.path.clone(), query, method: call.method.clone(), metadata };
+                let announced = Announced {
+                    path: call.path.clone(),
+                    query,
+                    method: call.method.clone(),
+                    metadata,
+                    received: Vec::new(),
+                };
                 let id = lock(&shared.uploads).announce(announced);
                 let host = call.header("host").unwrap_or("localhost");
                 let location = format!("http://{host}{}?uploadType=resumable&upload_id={id}", call.path);
@@ -305,38 +320,62 @@ enum Answered {
     Location(Reply),
 }
 
-/// The second step of a resumable upload: its bytes arrive, and the announced call is made.
-pub(crate) fn resumed(shared: &Shared, call: Call) -> Call {
+/// The second step of a resumable upload: its bytes arrive, at once or in chunks, and the announced call is made
+/// with the last of them. Before that the answer tells how far it is.
+pub(crate) fn resumed(shared: &Shared, call: Call) -> Result<Call, Reply> {
     let id = call.parameter("upload_id").and_then(|id| id.parse().ok());
-    let Some(announced) = id.and_then(|id| lock(&shared.uploads).take(id)) else { return call };
+    let range = call.header("content-range");
+    let progress = id.and_then(|id| lock(&shared.uploads).receive(id, range, &call.body));
+    let announced = match progress {
+        None => return Ok(call),
+        Some(Progress::Complete(announced)) => announced,
+        Some(Progress::Incomplete(received)) => return Err(resume_incomplete(received)),
+        Some(Progress::Malformed) => {
+            return Err(refusal(
+                shared,
+                &ApiError::invalid_argument("Failed to parse Content-Range header."),
+            ));
+        }
+        Some(Progress::TooLarge) => return Err(refusal(shared, &ApiError::too_large())),
+    };
     let mut query = announced.query;
     query.push(("uploadType".to_owned(), "media".to_owned()));
     if !announced.metadata.is_null() {
         query.push(("sim_metadata".to_owned(), announced.metadata.to_string()));
     }
-    Call { method: announced.method, path: announced.path, query, headers: call.headers, body: call.body }
+    let (method, path, body) = (announced.method, announced.path, announced.received.into());
+    Ok(Call { method, path, query, headers: call.headers, body })
 }
 
-/// Applies a fault that befalls a call as a whole, if one is ordered.
-pub(crate) async fn transport_fault(shared: &Arc<Shared>, method: &str, email: &str) -> Option<Outcome> {
-    let fault = lock(&shared.faults).take(method, email, |kind| {
-        let whole = matches!(kind, FaultKind::Status(..) | FaultKind::RetryAfter | FaultKind::Timeout);
-        whole || matches!(kind, FaultKind::Reset | FaultKind::Slow)
+/// 308, which in uploads is no redirect: so many bytes are here.
+fn resume_incomplete(received: usize) -> Reply {
+    let range = received.checked_sub(1).map(|last| ("Range".to_owned(), format!("bytes=0-{last}")));
+    Reply { status: 308, headers: range.into_iter().collect(), body: Bytes::new() }
+}
+
+/// Applies a fault that befalls a call as a whole, if one is ordered and wanted here.
+pub(crate) async fn transport_fault(
+    shared: &Arc<Shared>,
+    method: &str,
+    email: &str,
+    wanted: impl Fn(&Fault) -> bool,
+) -> Option<Outcome> {
+    let fault = lock(&shared.faults).take(&[method], email, |fault| {
+        let whole = matches!(fault.kind, FaultKind::Status(_) | FaultKind::RetryAfter | FaultKind::Timeout);
+        (whole || matches!(fault.kind, FaultKind::Reset | FaultKind::Slow)) && wanted(fault)
     })?;
-    match &fault.kind {
-        FaultKind::Status(status, reason) => {
-            let reason = fault.reason.as_deref().or(*reason);
-            let wait = fault.seconds.unwrap_or(RETRY_AFTER_S);
-            let error = ApiError::of_status(*status, reason, shared.now(), wait);
+    let user_limit = lock(&shared.meter).named_user_limit();
+    let wait = Wait { now: shared.now(), seconds: fault.seconds.unwrap_or(RETRY_AFTER_S), user_limit };
+    match fault.kind {
+        FaultKind::Status(status) => {
+            let error = ApiError::of_status(status, fault.reason.as_deref(), wait);
             Some(Outcome::Reply(refusal(shared, &error)))
         }
         FaultKind::RetryAfter => {
-            let error = ApiError::retry_after(shared.now(), fault.seconds.unwrap_or(RETRY_AFTER_S));
-            Some(Outcome::Reply(refusal(shared, &error)))
+            Some(Outcome::Reply(refusal(shared, &ApiError::retry_after(wait.now, wait.seconds))))
         }
         FaultKind::Timeout => {
-            let mut ending = shared.ending.subscribe();
-            let _ = tokio::time::timeout(HOLD, ending.wait_for(|ending| *ending)).await;
+            hold(shared).await;
             Some(Outcome::Reset)
         }
         FaultKind::Slow => {
@@ -345,4 +384,16 @@ pub(crate) async fn transport_fault(shared: &Arc<Shared>, method: &str, email: &
         }
         _ => Some(Outcome::Reset),
     }
+}
+
+/// Answers nothing for as long as any client waits.
+pub(crate) async fn hold(shared: &Shared) {
+    let mut ending = shared.ending.subscribe();
+    let _ = tokio::time::timeout(HOLD, ending.wait_for(|ending| *ending)).await;
+}
+
+/// Whose token a call carries; empty when it is nobody's.
+pub(crate) fn caller(shared: &Shared, call: &Call) -> String {
+    let grant = call.bearer().and_then(|token| lock(&shared.tokens).bearer(token, shared.now()));
+    grant.map(|grant| grant.email).unwrap_or_default()
 }

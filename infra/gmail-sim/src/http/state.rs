@@ -4,16 +4,17 @@
 //! Locks are never held across an await, and no two accounts are locked at once.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockWriteGuard};
 
 use tokio::sync::watch;
 
 use super::Options;
 use super::clock::Clock;
 use super::faults::Faults;
-use super::keys::SigningKey;
+use super::keys::KeyRing;
 use super::push::{self, Subscription, Watch};
 use super::quota::Meter;
+use super::storm::Weather;
 use super::tokens::Tokens;
 use super::upload::Uploads;
 use crate::model::{Mailbox, Millis, Random};
@@ -21,7 +22,10 @@ use crate::model::{Mailbox, Millis, Random};
 /// A mailbox and what Gmail knows beside it.
 pub(crate) struct AccountState {
     pub(crate) mailbox: Mailbox,
-    pub(crate) watch: Option<Watch>,
+    /// By project: a mailbox has at most one for each.
+    pub(crate) watches: BTreeMap<String, Watch>,
+    /// What its storms have done.
+    pub(crate) weather: Weather,
     /// When the last push went out: at most one a second.
     pub(crate) pushed_at: Option<Millis>,
 }
@@ -29,7 +33,7 @@ pub(crate) struct AccountState {
 /// One account.
 pub(crate) struct Account {
     pub(crate) email: String,
-    state: Mutex<AccountState>,
+    state: RwLock<AccountState>,
 }
 
 /// Takes a lock whether or not a panic has passed through it: the simulator stays up.
@@ -38,14 +42,19 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Account {
-    /// Looks at the mailbox.
+    /// Looks at the mailbox. A search may take seconds: never on a thread that answers calls.
     pub(crate) fn read<R>(&self, look: impl FnOnce(&Mailbox) -> R) -> R {
-        look(&lock(&self.state).mailbox)
+        self.look(|state| look(&state.mailbox))
+    }
+
+    /// Looks at the mailbox and at what Gmail knows beside it.
+    pub(crate) fn look<R>(&self, look: impl FnOnce(&AccountState) -> R) -> R {
+        look(&self.state.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Changes the mailbox, and pushes when something did change.
     pub(crate) fn change<R>(&self, shared: &Arc<Shared>, act: impl FnOnce(&mut Mailbox) -> R) -> R {
-        let mut state = lock(&self.state);
+        let mut state = self.state();
         let before = state.mailbox.history_id();
         let answer = act(&mut state.mailbox);
         if state.mailbox.history_id() != before {
@@ -55,8 +64,8 @@ impl Account {
     }
 
     /// The watch and all else, for the push side.
-    pub(crate) fn state(&self) -> MutexGuard<'_, AccountState> {
-        lock(&self.state)
+    pub(crate) fn state(&self) -> RwLockWriteGuard<'_, AccountState> {
+        self.state.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -64,8 +73,10 @@ impl Account {
 pub(crate) struct Shared {
     pub(crate) options: Options,
     pub(crate) clock: Clock,
-    pub(crate) key: SigningKey,
+    pub(crate) keys: Mutex<KeyRing>,
     pub(crate) http: reqwest::Client,
+    /// Where pushes and storms run, whoever starts them.
+    pub(crate) runtime: tokio::runtime::Handle,
     pub(crate) tokens: Mutex<Tokens>,
     pub(crate) faults: Mutex<Faults>,
     pub(crate) meter: Mutex<Meter>,
@@ -82,9 +93,10 @@ impl Shared {
         // The provider is named here because both may be compiled in by somebody else's features.
         let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build()?;
         Ok(Arc::new(Self {
-            clock: Clock::default(),
-            key: SigningKey::generate()?,
+            clock: Clock::starting(options.clock),
+            keys: Mutex::new(KeyRing::generate()?),
             http,
+            runtime: tokio::runtime::Handle::try_current()?,
             tokens: Mutex::new(Tokens::default()),
             faults: Mutex::new(Faults::new(options.seed)),
             meter: Mutex::new(Meter::new(options.quota, options.concurrency_max)),
@@ -111,8 +123,9 @@ impl Shared {
             return (Arc::clone(account), false);
         }
         let mailbox = Mailbox::new(&email, self.options.seed);
-        let state = AccountState { mailbox, watch: None, pushed_at: None };
-        let account = Arc::new(Account { email: email.clone(), state: Mutex::new(state) });
+        let state =
+            AccountState { mailbox, watches: BTreeMap::new(), pushed_at: None, weather: Weather::default() };
+        let account = Arc::new(Account { email: email.clone(), state: RwLock::new(state) });
         accounts.insert(email, Arc::clone(&account));
         (account, true)
     }

@@ -87,24 +87,42 @@ impl Recipe {
         format!("{} {} {}", pick(&WORDS, &mut topic), pick(&WORDS, &mut topic), topic.below(10_000))
     }
 
+    /// What a search asks for most, without making up the message around it; none for any other field.
+    pub fn header(&self, name: &str, owner: &str) -> Option<String> {
+        match name {
+            "From" => Some(sender(&mut self.random())),
+            "To" => Some(format!("<{owner}>")),
+            "Subject" => Some(self.full_subject()),
+            _ => None,
+        }
+    }
+
+    fn random(&self) -> Random {
+        Random::new(mix(self.seed ^ u64::from(self.index)))
+    }
+
+    fn is_reply(&self) -> bool {
+        self.index != self.first
+    }
+
+    fn full_subject(&self) -> String {
+        if self.is_reply() { format!("Re: {}", self.subject()) } else { self.subject() }
+    }
+
     /// The whole message with CRLF line ends.
     pub fn raw(&self, owner: &str) -> Vec<u8> {
-        let mut random = Random::new(mix(self.seed ^ u64::from(self.index)));
-        let person = pick(&PEOPLE, &mut random);
-        let mailbox = person.to_lowercase().replace(' ', ".");
+        let mut random = self.random();
         let mut text = String::with_capacity(self.size() as usize);
-        let reply = self.index != self.first;
-        let prefix = if reply { "Re: " } else { "" };
-        let date = date_text(self.date_s);
         // Writing to a String cannot fail.
         let _ = write!(
             text,
-            "From: {person} <{mailbox}@generated.example>\r\nTo: <{owner}>\r\nSubject: {prefix}{}\r\n\
-             Date: {date}\r\nMessage-ID: <{}>\r\n",
-            self.subject(),
+            "From: {}\r\nTo: <{owner}>\r\nSubject: {}\r\nDate: {}\r\nMessage-ID: <{}>\r\n",
+            sender(&mut random),
+            self.full_subject(),
+            date_text(self.date_s),
             self.message_id(self.index),
         );
-        if reply {
+        if self.is_reply() {
             let first = self.message_id(self.first);
             let _ = write!(text, "In-Reply-To: <{first}>\r\nReferences: <{first}>\r\n");
         }
@@ -124,6 +142,11 @@ impl Recipe {
         raw.extend_from_slice(b"\r\n");
         raw
     }
+}
+
+fn sender(random: &mut Random) -> String {
+    let person = pick(&PEOPLE, random);
+    format!("{person} <{}@generated.example>", person.to_lowercase().replace(' ', "."))
 }
 
 fn pick<'a>(choices: &[&'a str], random: &mut Random) -> &'a str {

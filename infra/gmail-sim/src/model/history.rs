@@ -55,6 +55,8 @@ pub struct Change {
     pub labels: LabelSet,
     /// The labels it got or lost; empty for other kinds.
     pub touched: LabelSet,
+    /// The message's history id before this record; 0 for a message that was added.
+    pub before: HistoryId,
 }
 
 /// One step of the mailbox, touching one or many messages.
@@ -106,7 +108,10 @@ pub(crate) struct History {
 impl History {
     /// Starts just below a power of ten, so that ids soon gain a digit: readers that compare text are found out.
     pub(crate) fn new(random: &mut Random) -> Self {
-        let start = HistoryId(99_000 + random.below(900));
+        Self::starting_at(HistoryId(99_000 + random.below(900)))
+    }
+
+    pub(crate) fn starting_at(start: HistoryId) -> Self {
         Self { records: VecDeque::new(), current: start, floor: start }
     }
 
@@ -120,13 +125,15 @@ impl History {
         self.current
     }
 
+    /// Takes a record in; one that claims to be older than the last is as old as the last.
     pub(crate) fn push(&mut self, record: Record) {
-        while self.records.front().is_some_and(|oldest| oldest.at < record.at - KEPT_MS) {
+        let at = self.records.back().map_or(record.at, |last| last.at.max(record.at));
+        while self.records.front().is_some_and(|oldest| oldest.at < at.saturating_sub(KEPT_MS)) {
             if let Some(gone) = self.records.pop_front() {
                 self.floor = gone.id;
             }
         }
-        self.records.push_back(record);
+        self.records.push_back(Record { at, ..record });
     }
 
     /// Everything up to the present is past reading; the present itself moves on and can be read from.
@@ -136,36 +143,59 @@ impl History {
         self.floor
     }
 
+    pub(crate) fn expire_below(&mut self, oldest: HistoryId) -> HistoryId {
+        self.floor = self.floor.max(oldest.min(self.current));
+        let gone = self.records.partition_point(|record| record.id <= self.floor);
+        self.records.drain(..gone);
+        self.floor
+    }
+
+    pub(crate) fn restart(&mut self, start: HistoryId) {
+        *self = Self::starting_at(start);
+    }
+
     pub(crate) fn after(&self, id: HistoryId) -> impl Iterator<Item = &Record> {
         self.records.range(self.records.partition_point(|record| record.id <= id)..)
     }
 
-    pub(crate) fn newest_first(&self) -> impl Iterator<Item = &Record> {
-        self.records.iter().rev()
+    pub(crate) fn get(&self, id: HistoryId) -> Option<&Record> {
+        let place = self.records.binary_search_by_key(&id, |record| record.id).ok()?;
+        self.records.get(place)
+    }
+
+    pub(crate) fn last_shown(&self, shows: impl Fn(&Record) -> bool) -> HistoryId {
+        self.records.iter().rev().find(|record| shows(record)).map_or(self.floor, |record| record.id)
     }
 
     pub(crate) fn read(&self, query: &HistoryQuery, now: Millis) -> Result<HistoryPage, Refusal> {
-        // A record that is too old to read takes every cursor below it with it.
-        let aged = self.records.iter().take_while(|record| record.at < now - KEPT_MS).last();
-        let floor = aged.map_or(self.floor, |record| record.id);
+        let Some(until) = query.visible_until else { return self.read_where(query, now, |_| true) };
+        let page = self.read_where(query, now, |record| record.at < until)?;
+        let shown = self.last_shown(|record| record.at < until);
+        Ok(HistoryPage { present: shown.max(HistoryId(query.start)), ..page })
+    }
+
+    /// A page of the records that show; the response names the present.
+    pub(crate) fn read_where(
+        &self,
+        query: &HistoryQuery,
+        now: Millis,
+        shows: impl Fn(&Record) -> bool,
+    ) -> Result<HistoryPage, Refusal> {
+        // A record that is too old to read takes every cursor below it with it. Records are in order of time.
+        let aged = self.records.partition_point(|record| record.at < now.saturating_sub(KEPT_MS));
+        let floor = aged.checked_sub(1).and_then(|last| self.records.get(last));
+        let floor = floor.map_or(self.floor, |record| record.id);
         if query.start < floor.0 || query.start > self.current.0 {
             return Err(Refusal::NotFound);
         }
         let from = HistoryId(query.resume_after.unwrap_or(query.start).max(query.start));
-        let shown = |record: &&Record| query.visible_until.is_none_or(|until| record.at < until);
-        let mut page: Vec<&Record> = self.after(from).take_while(shown).take(query.limit + 1).collect();
+        let wanted = query.limit.saturating_add(1);
+        let mut page: Vec<&Record> = self.after(from).filter(|record| shows(record)).take(wanted).collect();
         let more = page.len() > query.limit;
         page.truncate(query.limit);
         let resume_after = if more { page.last().map(|record| record.id) } else { None };
-        let present = match query.visible_until {
-            None => self.current,
-            Some(until) => {
-                let newest = self.records.iter().rev().find(|record| record.at < until);
-                HistoryId(newest.map_or(floor.0, |record| record.id.0).max(query.start))
-            }
-        };
         let records = page.into_iter().filter_map(|record| filtered(record, query)).collect();
-        Ok(HistoryPage { records, resume_after, present })
+        Ok(HistoryPage { records, resume_after, present: self.current })
     }
 }
 

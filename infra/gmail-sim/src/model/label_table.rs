@@ -1,7 +1,6 @@
 //! Making, changing, deleting and counting labels.
 
-use super::ids::ThreadId;
-use super::label::{LABELS_MAX, Label, LabelIndex, SYSTEM, UNREAD};
+use super::label::{LABELS_MAX, Label, LabelIndex, SYSTEM};
 use super::{Mailbox, Millis, Refusal};
 
 /// Longest name Gmail takes.
@@ -164,26 +163,6 @@ impl Mailbox {
     /// Counts who wears a label.
     pub fn label_counts(&self, id: &str) -> Result<LabelCounts, Refusal> {
         let index = self.labels.find(id).ok_or(Refusal::NotFound)?;
-        let mut counts = LabelCounts::default();
-        let mut threads: Vec<ThreadId> = Vec::new();
-        let mut unread: Vec<ThreadId> = Vec::new();
-        for (_, id) in self.index.label(index).into_iter().flatten() {
-            let Some(message) = self.messages.get(id) else { continue };
-            counts.messages += 1;
-            threads.push(message.thread);
-            if message.labels.has(UNREAD) {
-                counts.messages_unread += 1;
-                unread.push(message.thread);
-            }
-        }
-        counts.threads = distinct(threads);
-        counts.threads_unread = distinct(unread);
-        Ok(counts)
+        Ok(self.index.counts(index))
     }
-}
-
-fn distinct(mut threads: Vec<ThreadId>) -> usize {
-    threads.sort_unstable();
-    threads.dedup();
-    threads.len()
 }

@@ -3,11 +3,14 @@
 //! Page tokens are a place in the order or, where a test asks for it, an offset that shifts while mail moves.
 //! The spam and bin folders are left out unless asked for by flag, label or search.
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+
 use super::ids::{MessageId, ThreadId};
 use super::index::Place;
 use super::label::{LabelIndex, SPAM, TRASH};
 use super::query::Query;
-use super::{Mailbox, Message};
+use super::{Mailbox, Message, Millis};
 
 /// Where a page begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,7 +18,7 @@ pub enum PageFrom {
     /// At the newest.
     Start,
     /// Below this place (epoch milliseconds and message).
-    Below(i64, MessageId),
+    Below(Millis, MessageId),
     /// After this many matches, counted now.
     Offset(usize),
 }
@@ -46,6 +49,14 @@ pub struct ListPage<T> {
     pub estimate: usize,
 }
 
+impl ListQuery {
+    pub(super) fn covers_hidden(&self) -> bool {
+        self.include_spam_trash
+            || self.query.as_ref().is_some_and(|query| query.covers_spam_trash)
+            || self.labels.iter().any(|label| *label == SPAM || *label == TRASH)
+    }
+}
+
 impl Mailbox {
     /// A page of messages.
     pub fn list_messages(&self, list: &ListQuery) -> ListPage<(MessageId, ThreadId)> {
@@ -54,13 +65,23 @@ impl Mailbox {
 
     /// A page of conversations that have a matching message, by their newest matching one.
     pub fn list_threads(&self, list: &ListQuery) -> ListPage<ThreadId> {
+        let taken = RefCell::new(BTreeSet::new());
         let newest = |mailbox: &Mailbox, id: MessageId, message: &Message| {
+            // What this page has already needs no look at its members.
+            if taken.borrow().contains(&message.thread) {
+                return None;
+            }
             let place = (message.internal_date, id);
-            let newer = mailbox.threads.members(message.thread)?.iter().any(|member| {
-                let other = mailbox.messages.get(member);
-                other.is_some_and(|o| (o.internal_date, *member) > place && mailbox.is_listed(list, o))
+            // Who came last is most likely newer.
+            let newer = mailbox.threads.members(message.thread).rev().any(|member| {
+                let other = if member == id { None } else { mailbox.messages.get(&member) };
+                other.is_some_and(|o| (o.internal_date, member) > place && mailbox.is_listed(list, o))
             });
-            (!newer).then_some(message.thread)
+            if newer {
+                return None;
+            }
+            taken.borrow_mut().insert(message.thread);
+            Some(message.thread)
         };
         self.page(list, newest, |_, thread| thread)
     }
@@ -76,11 +97,8 @@ impl Mailbox {
     }
 
     fn is_listed(&self, list: &ListQuery, message: &Message) -> bool {
-        let covered = list.include_spam_trash
-            || list.query.as_ref().is_some_and(|query| query.covers_spam_trash)
-            || list.labels.iter().any(|label| *label == SPAM || *label == TRASH);
-        let hidden = !covered && (message.labels.has(SPAM) || message.labels.has(TRASH));
-        !hidden
+        let hidden = message.labels.has(SPAM) || message.labels.has(TRASH);
+        (!hidden || list.covers_hidden())
             && list.labels.iter().all(|label| message.labels.has(*label))
             && list.query.as_ref().is_none_or(|query| query.matches(self, message))
     }
@@ -120,27 +138,36 @@ impl Mailbox {
     }
 
     /// The smallest set that has every match.
-    fn shortest<'a>(&'a self, list: &ListQuery) -> &'a std::collections::BTreeSet<Place> {
-        static EMPTY: std::collections::BTreeSet<Place> = std::collections::BTreeSet::new();
-        let sets = list.labels.iter().map(|label| self.index.label(*label).unwrap_or(&EMPTY));
-        sets.min_by_key(|set| set.len()).unwrap_or(self.index.all())
+    fn shortest<'a>(&'a self, list: &ListQuery) -> &'a BTreeSet<Place> {
+        static EMPTY: BTreeSet<Place> = BTreeSet::new();
+        let whole = if list.covers_hidden() { self.index.all() } else { self.index.listed() };
+        let searched = list.query.iter().flat_map(|query| &query.narrow.labels);
+        let sets = list.labels.iter().chain(searched).map(|label| self.index.label(*label).unwrap_or(&EMPTY));
+        sets.chain([whole]).min_by_key(|set| set.len()).unwrap_or(whole)
     }
 
     fn candidates<'a>(&'a self, list: &ListQuery) -> Box<dyn Iterator<Item = Place> + 'a> {
+        let narrow = list.query.as_ref().map(|query| &query.narrow);
+        let since = (narrow.map_or(Millis::MIN, |narrow| narrow.since), MessageId(0));
+        let until = narrow.and_then(|narrow| narrow.until);
+        let until = until.map_or((Millis::MAX, MessageId(u64::MAX)), |until| (until, MessageId(0)));
         let below = match list.from {
-            PageFrom::Below(date, id) => (date, id),
-            PageFrom::Start | PageFrom::Offset(_) => (i64::MAX, MessageId(u64::MAX)),
+            PageFrom::Below(date, id) => until.min((date, id)),
+            PageFrom::Start | PageFrom::Offset(_) => until,
         };
+        if since >= below {
+            return Box::new(std::iter::empty());
+        }
         // A search for one Message-ID looks into one conversation instead of the whole mailbox.
         if let Some(message_id) = list.query.as_ref().and_then(Query::message_id) {
-            let members =
-                self.threads.by_message_id(message_id).and_then(|thread| self.threads.members(thread));
-            let place = |id: &MessageId| self.messages.get(id).map(|message| (message.internal_date, *id));
-            let mut places: Vec<Place> = members.unwrap_or_default().iter().filter_map(place).collect();
-            places.retain(|place| *place < below);
+            let thread = self.threads.by_message_id(message_id);
+            let members = thread.map(|thread| self.threads.members(thread));
+            let place = |id: MessageId| self.messages.get(&id).map(|message| (message.internal_date, id));
+            let mut places: Vec<Place> = members.into_iter().flatten().filter_map(place).collect();
+            places.retain(|place| (since..below).contains(place));
             places.sort_unstable_by(|left, right| right.cmp(left));
             return Box::new(places.into_iter());
         }
-        Box::new(self.shortest(list).range(..below).rev().copied())
+        Box::new(self.shortest(list).range(since..below).rev().copied())
     }
 }

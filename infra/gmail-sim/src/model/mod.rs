@@ -4,6 +4,74 @@
 //! that looks random follows from the seed. Invariant: every change gets one history record, its messages carry
 //! that record's id, and an operation that changes nothing writes nothing. Deliberately absent: the wire. The
 //! server turns these values into JSON.
+//!
+//! # The odd behaviours
+//!
+//! Gmail's oddities are reads of some state that is not the present. They are arguments of a read, chosen by the
+//! caller with its own seed; a mailbox remembers nothing about how anybody was answered:
+//!
+//! | behaviour | call |
+//! |---|---|
+//! | the history index lags, the response's id with it | [`Mailbox::history_from`] with [`Replica::At`] |
+//! | records are invisible while the head's id is already out | [`Mailbox::history_from`] with [`Replica::Torn`] |
+//! | any pattern of invisible records, holes included | [`Mailbox::history_where`] |
+//! | new mail is not visible yet | [`Mailbox::message_from`], `At` or `Torn`, a point before its arrival |
+//! | a get older than its history id: old labels under their own old id | [`Mailbox::message_from`], `At` |
+//! | old labels under the newest id | [`Mailbox::message_from`], `Torn` |
+//! | a deleted message is still shown | either, a point before its deletion |
+//! | a thread with messages missing, deleted or old | [`Mailbox::thread_from`] |
+//! | profile and watch name an old id | [`Mailbox::history_id_from`] |
+//! | pages of a listing, of ids or of a label, shift | [`ListPage::next_from`] with [`Paging::Shifting`] |
+//! | history expires at any time | [`Mailbox::expire_history_below`]; [`Mailbox::expire_history`] for all of it |
+//! | ids with gaps | always; an id is 1 to 30 above the one before |
+//! | ids gain a digit | [`Mailbox::new`] starts just below 100,000; [`Mailbox::starting_at`] anywhere |
+//! | a mailbox made anew: ids start lower | [`Mailbox::restart_history`], or `starting_at` for an empty one |
+//!
+//! ```
+//! use gmail_sim::model::{
+//!     HistoryId, HistoryQuery, INBOX, ListQuery, Mailbox, NewMessage, PageFrom, Paging, Refusal, Replica, UNREAD,
+//! };
+//!
+//! let now = 1_700_000_000_000;
+//! let mut mailbox = Mailbox::starting_at("alice@example.com", 7, HistoryId(990));
+//! let mail = |text: &[u8]| NewMessage {
+//!     raw: text.into(),
+//!     labels: vec![INBOX, UNREAD],
+//!     internal_date: None,
+//!     thread: None,
+//! };
+//! let before = mailbox.history_id();
+//! let id = mailbox.insert(mail(b"Subject: one\r\n\r\nhi\r\n"), now)?;
+//! let arrived = mailbox.history_id();
+//! mailbox.modify(&[id], &[], &[UNREAD], now + 1);
+//!
+//! // The head is out, the record of the change is not.
+//! let query = HistoryQuery { start: before.0, limit: 100, ..HistoryQuery::default() };
+//! let page = mailbox.history_from(&query, now + 1, Replica::Torn(arrived))?;
+//! assert_eq!((page.records.len(), page.present), (1, mailbox.history_id()));
+//!
+//! // A get that is older than its history id, and one of a replica that has not heard of the message.
+//! let torn = mailbox.message_from(id, Replica::Torn(arrived))?;
+//! assert!(torn.labels.has(UNREAD) && torn.history == mailbox.history_id());
+//! assert_eq!(mailbox.message_from(id, Replica::At(before)).err(), Some(Refusal::NotFound));
+//!
+//! // A deleted message that is still shown.
+//! mailbox.delete(&[id], now + 2);
+//! assert!(mailbox.message(id).is_err() && mailbox.message_from(id, Replica::At(arrived)).is_ok());
+//!
+//! // A page that shifts: mail that comes between two pages moves an entry onto both.
+//! for number in 0..4 {
+//!     mailbox.insert(mail(b"Subject: more\r\n\r\n"), now + 10 + number)?;
+//! }
+//! let mut list = ListQuery {
+//!     labels: vec![INBOX], include_spam_trash: false, query: None, from: PageFrom::Start, limit: 2,
+//! };
+//! let first = mailbox.list_messages(&list);
+//! mailbox.insert(mail(b"Subject: between\r\n\r\n"), now + 20)?;
+//! list.from = first.next_from(list.from, Paging::Shifting).unwrap();
+//! assert_eq!(mailbox.list_messages(&list).entries[0], first.entries[1]);
+//! # Ok::<(), Refusal>(())
+//! ```
 
 mod drafts;
 mod generated;
@@ -15,6 +83,7 @@ mod label_table;
 mod listing;
 mod query;
 mod random;
+mod replica;
 mod store;
 mod threading;
 
@@ -27,6 +96,7 @@ pub use label_table::{LabelCounts, LabelPatch};
 pub use listing::{ListPage, ListQuery, PageFrom};
 pub use query::Query;
 pub use random::{Random, hash};
+pub use replica::{Head, Paging, Replica};
 pub use store::NewMessage;
 
 use std::collections::BTreeMap;
@@ -36,6 +106,7 @@ use generated::Recipe;
 use history::History;
 use index::Index;
 use label_table::LabelTable;
+use replica::Graves;
 use threading::Threads;
 
 /// Epoch milliseconds.
@@ -90,6 +161,7 @@ pub struct Mailbox {
     threads: Threads,
     drafts: BTreeMap<DraftId, MessageId>,
     history: History,
+    graves: Graves,
 }
 
 impl Mailbox {
@@ -97,6 +169,16 @@ impl Mailbox {
     pub fn new(address: &str, seed: u64) -> Self {
         let mut random = Random::new(seed ^ hash(address.as_bytes()));
         let history = History::new(&mut random);
+        Self::with(address, random, history)
+    }
+
+    /// An empty mailbox whose history begins at a chosen id: just below a power of ten so that ids gain a digit,
+    /// or below another's present for a mailbox that was made anew.
+    pub fn starting_at(address: &str, seed: u64, start: HistoryId) -> Self {
+        Self::with(address, Random::new(seed ^ hash(address.as_bytes())), History::starting_at(start))
+    }
+
+    fn with(address: &str, random: Random, history: History) -> Self {
         Self {
             address: address.to_owned(),
             random,
@@ -106,6 +188,7 @@ impl Mailbox {
             threads: Threads::default(),
             drafts: BTreeMap::new(),
             history,
+            graves: Graves::default(),
         }
     }
 
@@ -141,15 +224,22 @@ impl Mailbox {
 
     /// The messages of a conversation, oldest first.
     pub fn thread(&self, id: ThreadId) -> Result<Vec<MessageId>, Refusal> {
-        let mut members = self.threads.members(id).ok_or(Refusal::NotFound)?.to_vec();
+        let mut members: Vec<MessageId> = self.threads.members(id).collect();
+        if members.is_empty() {
+            return Err(Refusal::NotFound);
+        }
         members.sort_by_key(|member| (self.messages.get(member).map(|m| m.internal_date), *member));
         Ok(members)
     }
 
     /// The last change of a conversation.
     pub fn thread_history(&self, id: ThreadId) -> HistoryId {
-        let members = self.threads.members(id).unwrap_or_default();
-        members.iter().filter_map(|m| self.messages.get(m)).map(|m| m.history).max().unwrap_or(HistoryId(0))
+        let members = self.threads.members(id);
+        members
+            .filter_map(|member| self.messages.get(&member))
+            .map(|m| m.history)
+            .max()
+            .unwrap_or(HistoryId(0))
     }
 
     /// The message as it was delivered.
@@ -180,27 +270,6 @@ impl Mailbox {
     /// Makes every history id up to now expired; answers the first that is not.
     pub fn expire_history(&mut self) -> HistoryId {
         self.history.expire(&mut self.random)
-    }
-
-    /// The message as it was before its last change: what a replica that lags would answer. None when it was
-    /// not there yet, or when its last change is no longer on record.
-    pub fn message_before_last_change(&self, id: MessageId) -> Option<Message> {
-        let mut message = self.messages.get(&id)?.clone();
-        let mut mentions = self
-            .history
-            .newest_first()
-            .filter(|record| record.changes.iter().any(|change| change.message == id));
-        let last = mentions.next()?;
-        for change in last.changes.iter().filter(|change| change.message == id) {
-            let touched: Vec<LabelIndex> = change.touched.iter().collect();
-            message.labels = match change.kind {
-                ChangeKind::Added | ChangeKind::Deleted => return None,
-                ChangeKind::LabelsAdded => message.labels.changed(&[], &touched),
-                ChangeKind::LabelsRemoved => message.labels.changed(&touched, &[]),
-            };
-        }
-        message.history = mentions.next().map_or(HistoryId(last.id.0 - 1), |record| record.id);
-        Some(message)
     }
 
     /// A label by id.

@@ -8,7 +8,7 @@ use crate::mime::{self, Header};
 use super::generated::{Recipe, thread_length};
 use super::history::{Change, ChangeKind, Record};
 use super::ids::{HistoryId, MessageId, ThreadId};
-use super::label::{INBOX, LabelIndex, LabelSet, SPAM, TRASH, UNREAD};
+use super::label::{DRAFT, INBOX, LabelIndex, LabelSet, SPAM, TRASH, UNREAD};
 use super::random::Random;
 use super::threading::Placement;
 use super::{Content, Mailbox, Message, Millis, Refusal};
@@ -34,8 +34,7 @@ impl Mailbox {
         if let Some(thread) = new.thread
             && !self.threads.accepts(thread, &placement)
         {
-            let known = self.threads.members(thread).is_some();
-            return Err(if known { Refusal::InvalidThread } else { Refusal::NotFound });
+            return Err(if self.threads.holds(thread) { Refusal::InvalidThread } else { Refusal::NotFound });
         }
         let thread = new.thread.or_else(|| self.threads.find(&placement));
         let size = u32::try_from(new.raw.len()).unwrap_or(u32::MAX);
@@ -44,7 +43,7 @@ impl Mailbox {
         let labels = LabelSet::of(&new.labels);
         let id = self.place(Content::Kept(new.raw), size, labels, date, thread, &placement, history);
         if let Ok(message) = self.message(id) {
-            let change = change(ChangeKind::Added, id, message, LabelSet::default());
+            let change = change(ChangeKind::Added, id, message, LabelSet::default(), HistoryId(0));
             self.history.push(Record { id: history, at: now, changes: vec![change] });
         }
         Ok(id)
@@ -64,9 +63,8 @@ impl Mailbox {
         let id = self.free_id(internal_date);
         let thread = thread.unwrap_or(ThreadId(id.0));
         self.threads.insert(thread, id, placement);
-        let message = Message { thread, history, internal_date, labels, size, content };
-        self.index.insert(id, &message);
-        self.messages.insert(id, message);
+        self.reindex((internal_date, id), thread, None, Some(&labels));
+        self.messages.insert(id, Message { thread, history, internal_date, labels, size, content });
         id
     }
 
@@ -74,10 +72,12 @@ impl Mailbox {
     fn free_id(&mut self, date: Millis) -> MessageId {
         let millis = u64::try_from(date).unwrap_or(0).min(u64::MAX >> 21);
         let mut id = (millis << 20) | self.random.below(1 << 20);
-        // A deleted first message leaves its id to its thread, so that one is taken as well.
+        // A deleted first message leaves its id to its thread, so that one is taken as well; and no id comes
+        // back while a lagging replica may still show its first owner.
         while id == 0
             || self.messages.contains_key(&MessageId(id))
-            || self.threads.members(ThreadId(id)).is_some()
+            || self.threads.holds(ThreadId(id))
+            || self.graves.holds(MessageId(id))
         {
             id = id.wrapping_add(1);
         }
@@ -86,32 +86,34 @@ impl Mailbox {
 
     /// Moves labels of several messages in one record; ids that are not there are passed over.
     pub fn modify(&mut self, ids: &[MessageId], add: &[LabelIndex], remove: &[LabelIndex], now: Millis) {
-        let mut moved: Vec<(MessageId, LabelSet, LabelSet)> = Vec::new();
+        let mut moved: Vec<(MessageId, LabelSet)> = Vec::new();
         let mut seen = BTreeSet::new();
         for id in ids {
             let Some(message) = self.messages.get(id) else { continue };
             let after = message.labels.changed(add, remove);
             if after != message.labels && seen.insert(*id) {
-                moved.push((*id, after.minus(&message.labels), message.labels.minus(&after)));
+                moved.push((*id, after));
             }
         }
         if moved.is_empty() {
             return;
         }
         let history = self.history.advance(&mut self.random);
-        let mut changes = Vec::new();
-        for (id, gained, lost) in moved {
+        let mut changes = Vec::with_capacity(moved.len());
+        for (id, after) in moved {
             let Some(message) = self.messages.get_mut(&id) else { continue };
-            let after = message.labels.changed(add, remove);
-            self.index.relabel((message.internal_date, id), &message.labels, &after);
-            message.labels = after;
-            message.history = history;
+            let before = std::mem::replace(&mut message.labels, after);
+            let before_id = std::mem::replace(&mut message.history, history);
+            let (gained, lost) = (message.labels.minus(&before), before.minus(&message.labels));
+            let (place, thread, after) =
+                ((message.internal_date, id), message.thread, message.labels.clone());
             if !gained.is_empty() {
-                changes.push(change(ChangeKind::LabelsAdded, id, message, gained));
+                changes.push(change(ChangeKind::LabelsAdded, id, message, gained, before_id));
             }
             if !lost.is_empty() {
-                changes.push(change(ChangeKind::LabelsRemoved, id, message, lost));
+                changes.push(change(ChangeKind::LabelsRemoved, id, message, lost, before_id));
             }
+            self.reindex(place, thread, Some(&before), Some(&after));
         }
         self.history.push(Record { id: history, at: now, changes });
     }
@@ -128,18 +130,22 @@ impl Mailbox {
 
     /// Deletes for good, in one record; ids that are not there are passed over.
     pub fn delete(&mut self, ids: &[MessageId], now: Millis) {
-        let mut changes = Vec::new();
-        for id in ids {
-            let Some(message) = self.messages.remove(id) else { continue };
-            self.index.remove(*id, &message);
-            self.threads.remove(message.thread, *id);
-            self.drafts.retain(|_, draft| draft != id);
-            changes.push(change(ChangeKind::Deleted, *id, &message, LabelSet::default()));
+        if !ids.iter().any(|id| self.messages.contains_key(id)) {
+            return;
         }
-        if !changes.is_empty() {
-            let history = self.history.advance(&mut self.random);
-            self.history.push(Record { id: history, at: now, changes });
+        let history = self.history.advance(&mut self.random);
+        let mut changes = Vec::with_capacity(ids.len());
+        for id in ids.iter().copied() {
+            let Some(message) = self.messages.remove(&id) else { continue };
+            self.reindex((message.internal_date, id), message.thread, Some(&message.labels), None);
+            self.threads.remove(message.thread, id);
+            if message.labels.has(DRAFT) {
+                self.drafts.retain(|_, draft| *draft != id);
+            }
+            changes.push(change(ChangeKind::Deleted, id, &message, LabelSet::default(), message.history));
+            self.graves.bury(id, history, message);
         }
+        self.history.push(Record { id: history, at: now, changes });
     }
 
     /// Adds synthetic mail of the two years before `now`, without history: what was there before anybody looked.
@@ -193,6 +199,12 @@ impl Mailbox {
     }
 }
 
-fn change(kind: ChangeKind, id: MessageId, message: &Message, touched: LabelSet) -> Change {
-    Change { kind, message: id, thread: message.thread, labels: message.labels.clone(), touched }
+fn change(
+    kind: ChangeKind,
+    id: MessageId,
+    message: &Message,
+    touched: LabelSet,
+    before: HistoryId,
+) -> Change {
+    Change { kind, message: id, thread: message.thread, labels: message.labels.clone(), touched, before }
 }

@@ -3,10 +3,24 @@
 #![expect(clippy::unwrap_used, reason = "the helpers of a test fail the test")]
 
 mod batch;
+mod faults;
+mod fuzz;
 mod hostile;
+mod loading;
 mod mail;
+mod mailbox;
+mod memory;
+mod mime_oracle;
 mod oauth;
+mod oracles;
+mod parts;
+mod program;
 mod push;
+mod quota;
+mod service_accounts;
+mod storm;
+mod threads;
+mod transport;
 
 use gmail_sim::{Options, Regime, Server};
 use reqwest::{Client, Method, Response};
@@ -29,6 +43,11 @@ impl World {
         let world = Self { server: Server::start(options).await.unwrap(), client: Client::new() };
         assert_eq!(world.sim(Method::POST, "mailboxes/alice@example.com", Value::Null).await.0, 201);
         world
+    }
+
+    /// One whose options make its mailboxes.
+    pub(crate) async fn with_loaded(options: Options) -> Self {
+        Self { server: Server::start(options).await.unwrap(), client: Client::new() }
     }
 
     pub(crate) fn url(&self, path: &str) -> String {

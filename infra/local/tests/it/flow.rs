@@ -1,6 +1,9 @@
 //! The ordinary life of a mailbox, and the ways in which it can fall behind and catch up.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
 use jiff::Timestamp;
 use local::{Options, demo};
@@ -8,6 +11,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::{
+    feed,
     queue::Queue,
     world::{Mail, SOON, World, eventually, mail, text},
 };
@@ -58,6 +62,7 @@ async fn a_mailbox_stays_equal_through_everything_that_happens_to_it() {
     everything_can_be_compared_by_hand(&world, alice).await;
     jobs_tell_what_happened(&world, alice, &mailbox).await;
     another_tenant_sees_nothing(&world, &mailbox, alice).await;
+    feed::is_the_mailbox(&world, alice, &mailbox, &BTreeSet::new()).await;
     the_schedule_finds_who_is_due(&world, polled, &forgotten).await;
     // Whatever was slow, nothing was left behind.
     assert_eq!(world.status(alice).await["debts"], 0);
@@ -252,6 +257,7 @@ async fn what_history_no_longer_tells_is_found_by_listing_everything() {
     world.deliver(email, "INBOX", mail("after-the-gap")).await;
     world.until_equal("a push after the gap", email).await;
     world.until_healthy(email).await;
+    feed::is_the_mailbox(&world, email, &mailbox, &BTreeSet::new()).await;
 }
 
 #[tokio::test]

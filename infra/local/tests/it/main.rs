@@ -7,9 +7,13 @@
 mod bad_input;
 mod browser;
 mod corpus;
+mod feed;
 mod flow;
 mod hostile_mail;
+mod hunter;
+mod killed;
 mod outage;
+mod protocol;
 mod push_tokens;
 mod queue;
 mod world;

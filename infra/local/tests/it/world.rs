@@ -319,16 +319,16 @@ pub fn text(value: &Value) -> String {
     value.as_str().unwrap_or_else(|| panic!("no text: {value}")).to_owned()
 }
 
+/// The label ids of a mail, sorted.
+pub fn labels_of(mail: &Value) -> Vec<String> {
+    let labels = mail["labelIds"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let mut labels: Vec<String> = labels.iter().map(text).collect();
+    labels.sort_unstable();
+    labels
+}
+
 fn labels_by_id(mails: &[Value], id: &str) -> Mail {
-    let by_id: Mail = mails
-        .iter()
-        .map(|mail| {
-            let labels = mail["labelIds"].as_array().map(Vec::as_slice).unwrap_or_default();
-            let mut labels: Vec<String> = labels.iter().map(text).collect();
-            labels.sort_unstable();
-            (text(&mail[id]), labels)
-        })
-        .collect();
+    let by_id: Mail = mails.iter().map(|mail| (text(&mail[id]), labels_of(mail))).collect();
     assert_eq!(by_id.len(), mails.len(), "no mail is listed twice");
     by_id
 }

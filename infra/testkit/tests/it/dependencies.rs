@@ -11,16 +11,19 @@ use serde_json::Value;
 use crate::{files, shown};
 
 /// All that the core may name. What is added here must decide nothing and ask nobody.
-const CORE: [&str; 3] = ["jiff", "serde", "thiserror"];
+const CORE: [&str; 4] = ["jiff", "roaring", "serde", "thiserror"];
 
 /// All that the core may bring along, whoever names it. No runtime, no network, no randomness.
-const CORE_AND_BELOW: [&str; 13] = [
+const CORE_AND_BELOW: [&str; 16] = [
+    "bytemuck",
+    "byteorder",
     "jiff",
     "jiff-core",
     "portable-atomic",
     "portable-atomic-util",
     "proc-macro2",
     "quote",
+    "roaring",
     "serde",
     "serde_core",
     "serde_derive",
@@ -101,7 +104,7 @@ fn packages() -> Vec<Package> {
 }
 
 #[test]
-fn core_depends_on_nothing_but_time_serialisation_and_error_texts() {
+fn core_depends_on_nothing_but_time_sets_serialisation_and_error_texts() {
     let packages = packages();
     let core = packages.iter().find(|package| package.name == "sync-core").expect("the core");
     assert_eq!(core.normal.iter().map(String::as_str).collect::<Vec<_>>(), CORE);
@@ -173,6 +176,18 @@ fn nothing_that_is_deployed_knows_what_it_is_tried_with() {
         let named = package.normal.iter().find(|name| infra.contains(name));
         assert_eq!(named, None, "{} would take it into production", package.name);
     }
+}
+
+#[test]
+fn a_release_build_has_no_switch_that_leaves_a_guard_out() {
+    // The switches are there under debug assertions only, and nothing that is released has those.
+    let root = testkit::workspace_root();
+    let guards = fs::read_to_string(root.join("shared/core/src/sync/guards.rs")).expect("the guards");
+    assert!(guards.contains("pub struct Mutant(#[cfg(debug_assertions)] pub Option<Guard>);"));
+    let manifest = fs::read_to_string(root.join("Cargo.toml")).expect("the manifest");
+    let release = manifest.split("[profile.release]").nth(1).expect("a release profile");
+    let release = release.split("\n[").next().unwrap_or_default();
+    assert!(!release.contains("debug-assertions"), "{release}");
 }
 
 #[test]

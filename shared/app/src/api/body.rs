@@ -12,24 +12,42 @@ use super::problem::Problem;
 /// A JSON body.
 pub struct JsonBody<T>(pub T);
 
+/// A JSON body that may be left out.
+pub struct MaybeJson<T>(pub T);
+
 impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for JsonBody<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        let content_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-        let is_json =
-            content_type.is_none_or(|kind| kind.to_ascii_lowercase().starts_with("application/json"));
-        if !is_json {
-            return Err(Problem::new(
-                StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                "The body must be application/json.",
-            ));
-        }
-        let bytes = Bytes::from_request(request, state)
-            .await
-            .map_err(|rejection| Problem::of_status(rejection.status()))?;
-        parse(&bytes).map(Self)
+        let (is_json, bytes) = read(request, state).await?;
+        if is_json { parse(&bytes).map(Self) } else { Err(not_json()) }
     }
+}
+
+impl<T: DeserializeOwned + Default, S: Send + Sync> FromRequest<S> for MaybeJson<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        let (is_json, bytes) = read(request, state).await?;
+        // No body has no type: clients name one of their own for it.
+        if bytes.iter().all(u8::is_ascii_whitespace) {
+            return Ok(Self(T::default()));
+        }
+        if is_json { parse(&bytes).map(Self) } else { Err(not_json()) }
+    }
+}
+
+async fn read<S: Send + Sync>(request: Request, state: &S) -> Result<(bool, Bytes), Problem> {
+    let content_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let is_json = content_type.is_none_or(|kind| kind.to_ascii_lowercase().starts_with("application/json"));
+    let bytes = Bytes::from_request(request, state)
+        .await
+        .map_err(|rejection| Problem::of_status(rejection.status()))?;
+    Ok((is_json, bytes))
+}
+
+fn not_json() -> Problem {
+    Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "The body must be application/json.")
 }
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {

@@ -135,8 +135,8 @@ pub async fn connect(
     let job = if body.initial_sync.unwrap_or(true) {
         // What is there already needs what changed since, not another first copy.
         let kind = if before.progress.cursor.is_none() { JobKind::Initial } else { JobKind::Incremental };
-        let ask = Ask { kind, trigger: Trigger::Connect, key: None, trace: &correlation.0.0 };
-        Some(requests::ask(&state, &before, ask).await?)
+        let ask = Ask { trigger: Trigger::Connect, ..Ask::by_hand("connect", kind) };
+        Some(requests::ask(&state, &before, &ask, None, &correlation.0.0).await?)
     } else {
         None
     };
@@ -227,7 +227,9 @@ pub async fn get(
     caller: Caller<ToRead>,
     State(state): State<Arc<ApiState>>,
     Path(mailbox): Path<String>,
+    query: Query,
 ) -> Result<Json<MailboxView>, Problem> {
+    query.finish()?;
     let sync = owned(&state, &caller.tenant, &mailbox).await?;
     Ok(Json(MailboxView::new(&sync, state.config.intervals, Timestamp::now())))
 }

@@ -2,24 +2,32 @@
 //!
 //! Invariant: every route is authenticated but `/health`, sign-in and the static files, and answers only
 //! about the caller's own tenant. Handlers parse, call the store, and answer; a sync is only ever *asked* for
-//! here, never done. Deliberately absent: rate limits, service accounts, and Gmail calls on behalf of a
-//! reader: what is read comes from the replica.
+//! here, never done. What is read comes from the replica; Gmail is called to connect and let go, to check a label
+//! that somebody selects, and to say where counters differ. Deliberately absent: rate limits, service accounts.
 
 mod attachments;
 pub mod auth;
 mod body;
+mod changes;
+mod drift;
 mod emails;
 mod health;
 mod integrations;
 mod mailbox;
+mod operations;
+mod order;
 mod pages;
 pub mod problem;
 mod query;
+mod references;
 mod requests;
 mod sanitise;
 mod session;
+mod settings;
+mod status;
 mod syncs;
 pub mod view;
+mod why;
 
 use std::{sync::Arc, time::Duration};
 
@@ -94,24 +102,54 @@ impl ApiState {
     }
 }
 
+/// Mailboxes: connecting, settings, syncing, watching, operating.
+fn mailbox_routes() -> Router<Arc<ApiState>> {
+    Router::new()
+        .route("/api/integrations", get(integrations::list).post(integrations::connect))
+        .route("/api/integrations/{mailbox}", get(integrations::get).delete(integrations::disconnect))
+        .route(
+            "/api/integrations/{mailbox}/settings",
+            get(settings::get).put(settings::put).patch(settings::patch),
+        )
+        .route("/api/sync/{mailbox}", post(syncs::incremental))
+        .route("/api/sync/{mailbox}/initial", post(syncs::initial))
+        .route("/api/sync/{mailbox}/historical", post(syncs::historical))
+        .route("/api/sync/{mailbox}/contact", post(syncs::contact))
+        .route("/api/sync/{mailbox}/full", post(syncs::full))
+        .route("/api/sync/{mailbox}/force", post(syncs::force))
+        .route("/api/sync/{mailbox}/unlock", post(syncs::unlock))
+        .route("/api/sync/{mailbox}/pause", post(operations::pause))
+        .route("/api/sync/{mailbox}/resume", post(operations::resume))
+        .route("/api/sync/{mailbox}/debts", get(operations::debts))
+        .route("/api/sync/{mailbox}/debts/{message}/retry", post(operations::retry))
+        .route("/api/sync/{mailbox}/debts/{message}/accept", post(operations::accept))
+        .route("/api/sync/{mailbox}/drift", get(drift::get).post(drift::probe))
+        .route("/api/sync/{mailbox}/status", get(status::status))
+        .route("/api/sync/{mailbox}/jobs", get(status::jobs))
+        .route("/api/sync/{mailbox}/jobs/{job}", get(status::job))
+}
+
+/// Mail, and what happened to it.
+fn email_routes() -> Router<Arc<ApiState>> {
+    Router::new()
+        .route("/api/emails", get(emails::list))
+        .route("/api/emails/thread/{thread}", get(emails::thread))
+        .route("/api/emails/{id}", get(emails::get))
+        .route("/api/emails/{id}/why", get(why::why))
+        .route("/api/emails/{id}/references", post(references::add).delete(references::remove))
+        .route("/api/emails/{id}/raw", get(attachments::raw))
+        .route("/api/emails/{id}/attachments/{hash}", get(attachments::attachment))
+        .route("/api/changes", get(changes::changes))
+}
+
 /// The API and the dashboard, as one service.
 pub fn router(state: ApiState) -> Router {
     let header = |name: HeaderName, value: &'static str| {
         SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value))
     };
     Router::new()
-        .route("/api/integrations", get(integrations::list).post(integrations::connect))
-        .route("/api/integrations/{mailbox}", get(integrations::get).delete(integrations::disconnect))
-        .route("/api/sync/{mailbox}", post(syncs::incremental))
-        .route("/api/sync/{mailbox}/full", post(syncs::full))
-        .route("/api/sync/{mailbox}/status", get(syncs::status))
-        .route("/api/sync/{mailbox}/jobs", get(syncs::jobs))
-        .route("/api/sync/{mailbox}/jobs/{job}", get(syncs::job))
-        .route("/api/emails", get(emails::list))
-        .route("/api/emails/thread/{thread}", get(emails::thread))
-        .route("/api/emails/{id}", get(emails::get))
-        .route("/api/emails/{id}/raw", get(attachments::raw))
-        .route("/api/emails/{id}/attachments/{hash}", get(attachments::attachment))
+        .merge(mailbox_routes())
+        .merge(email_routes())
         .route("/api/session", get(session::current))
         .route("/health", get(health::health))
         .route("/signin", get(session::page).post(session::sign_in))

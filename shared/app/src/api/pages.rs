@@ -23,7 +23,7 @@ struct Asset {
 const HTML: &str = "text/html; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 
-static ASSETS: [Asset; 11] = [
+static ASSETS: [Asset; 12] = [
     Asset { path: "/", kind: HTML, text: include_str!("../dashboard/index.html") },
     Asset {
         path: "/assets/app.css",
@@ -37,6 +37,7 @@ static ASSETS: [Asset; 11] = [
     Asset { path: "/assets/mail.js", kind: SCRIPT, text: include_str!("../dashboard/mail.js") },
     Asset { path: "/assets/mailbox.js", kind: SCRIPT, text: include_str!("../dashboard/mailbox.js") },
     Asset { path: "/assets/overview.js", kind: SCRIPT, text: include_str!("../dashboard/overview.js") },
+    Asset { path: "/assets/operations.js", kind: SCRIPT, text: include_str!("../dashboard/operations.js") },
     Asset { path: "/assets/dom.js", kind: SCRIPT, text: include_str!("../dashboard/dom.js") },
     Asset { path: "/assets/icon.svg", kind: "image/svg+xml", text: include_str!("../dashboard/icon.svg") },
 ];

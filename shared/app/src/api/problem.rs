@@ -141,6 +141,9 @@ impl From<StoreError> for Problem {
         match error {
             StoreError::Cursor => Self::field("cursor", "does not belong to this query"),
             StoreError::NotFound { what } => Self::not_found(what),
+            StoreError::EventsGone { .. } => {
+                Self::new(StatusCode::GONE, "Changes that old are not kept any more.")
+            }
             error if error.is_retryable() => {
                 tracing::warn!(%error, "the store did not serve a request");
                 Self::unavailable("The store does not answer now; try again.")

@@ -3,7 +3,7 @@
 //! Invariant: a parameter that is not understood is refused by name. A filter that was ignored in silence
 //! would answer with other people's idea of "all my unread mail".
 
-use std::{collections::BTreeMap, fmt::Display, str::FromStr};
+use std::{collections::BTreeMap, fmt::Display, str::FromStr, time::Duration};
 
 use axum::{
     extract::FromRequestParts,
@@ -27,6 +27,8 @@ pub const CURSOR_BYTES_MAX: usize = 4_000;
 /// Items of a page, unless asked for otherwise, and the most.
 const LIMIT_DEFAULT: u32 = 50;
 const LIMIT_MAX: usize = 500;
+/// What a time must be.
+pub const TIME_EXPECTED: &str = "must be a date (2026-01-31) or an RFC 3339 time (2026-01-31T12:00:00Z)";
 
 impl Query {
     /// Parses a query string. A parameter given twice is an error: it is unclear which one is meant.
@@ -40,7 +42,8 @@ impl Query {
         parsed
     }
 
-    fn refuse(&mut self, field: &str, message: impl Into<String>) {
+    /// Notes what is wrong with a field, of the query or of the body beside it.
+    pub fn refuse(&mut self, field: &str, message: impl Into<String>) {
         // A name of the caller's making goes back to it bounded.
         let field = field.chars().take(64).collect();
         self.errors.push(FieldError { field, message: message.into() });
@@ -76,6 +79,17 @@ impl Query {
             self.refuse(name, format!("must be {} to {}", bounds.start(), bounds.end()));
         }
         number
+    }
+
+    /// A place in a sequence.
+    pub fn place(&mut self, name: &str) -> Option<u64> {
+        let value = self.take(name)?;
+        // `parse` takes a leading plus sign.
+        let place = value.parse().ok().filter(|_| value.bytes().all(|byte| byte.is_ascii_digit()));
+        if place.is_none() {
+            self.refuse(name, "must be a number from the feed");
+        }
+        place
     }
 
     /// A short text.
@@ -115,9 +129,39 @@ impl Query {
         let value = self.take(name)?;
         let time = parse_time(&value);
         if time.is_none() {
-            self.refuse(name, "must be a date (2026-01-31) or an RFC 3339 time (2026-01-31T12:00:00Z)");
+            self.refuse(name, TIME_EXPECTED);
         }
         time
+    }
+
+    /// A value that may be in the query or in the body, and not in both.
+    pub fn once<T>(
+        &mut self,
+        name: &str,
+        body: Option<T>,
+        take: impl FnOnce(&mut Self, &str) -> Option<T>,
+    ) -> Option<T> {
+        let in_query = self.values.contains_key(name);
+        let value = take(self, name);
+        if in_query && body.is_some() {
+            self.refuse(name, "is given twice, in the query and in the body");
+        }
+        body.or(value)
+    }
+
+    /// How long to wait for news: seconds up to `most`, or `true` for the most.
+    pub fn seconds(&mut self, name: &str, most: u64) -> Option<Duration> {
+        let value = self.take(name)?;
+        let seconds = match value.as_str() {
+            "true" => Some(most),
+            "false" => Some(0),
+            text => text.strip_suffix('s').unwrap_or(text).parse().ok(),
+        };
+        let seconds = seconds.filter(|seconds| *seconds <= most);
+        if seconds.is_none() {
+            self.refuse(name, format!("must be 0 to {most} seconds"));
+        }
+        seconds.map(Duration::from_secs)
     }
 
     /// A parameter that is known and not served yet.
@@ -136,7 +180,8 @@ impl Query {
     }
 }
 
-fn parse_time(text: &str) -> Option<Timestamp> {
+/// A time: RFC 3339, or a date, which is the beginning of that UTC day.
+pub fn parse_time(text: &str) -> Option<Timestamp> {
     if let Ok(time) = text.parse::<Timestamp>() {
         return Some(time);
     }
@@ -177,6 +222,27 @@ mod tests {
         assert_eq!(query.time("before"), None);
         assert_eq!(query.choice("direction", &[("inbound", 1), ("outbound", 2)]), None);
         assert_eq!(named(query), ["limit", "unread", "before", "direction", "nonsense"]);
+    }
+
+    #[test]
+    fn a_wait_is_seconds_with_a_bound() {
+        for (text, seconds) in [("20", 20), ("20s", 20), ("0", 0), ("true", 20), ("false", 0)] {
+            let mut query = Query::parse(&format!("wait={text}"));
+            assert_eq!(query.seconds("wait", 20), Some(Duration::from_secs(seconds)), "{text}");
+        }
+        for bad in ["21", "-1", "1m", "s", "", "1.5"] {
+            let mut query = Query::parse(&format!("wait={bad}"));
+            assert_eq!((query.seconds("wait", 20), named(query)), (None, vec!["wait".to_owned()]), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_value_in_the_query_and_in_the_body_is_refused() {
+        let mut query = Query::parse("deep=true");
+        assert_eq!(query.once("deep", None, Query::flag), Some(true));
+        let mut query = Query::parse("deep=true");
+        assert_eq!(query.once("deep", Some(false), Query::flag), Some(false));
+        assert_eq!(named(query), ["deep"]);
     }
 
     #[test]

@@ -1,171 +1,221 @@
-//! Starting syncs and watching them.
-
-use std::{sync::Arc, time::Duration};
+//! Starting syncs. Each path says what kind of job it is for; what a worker then does follows from the rows.
 
 use axum::{
-    Extension, Json,
-    extract::{Path, State},
-    http::{HeaderMap, StatusCode, header},
+    Json,
+    http::StatusCode,
     response::{IntoResponse, Response},
 };
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sync_core::{
-    JobId, TenantId,
-    job::{JobKind, Trigger},
-    state::{Status, Sync},
+    EmailAddress, MailboxId,
+    job::{JobKind, RequestOptions},
+    state::{Status, Sync, Window},
 };
-use sync_store::{IdempotencyKey, JobRow};
-use tokio::time::Instant;
 
 use super::{
-    ApiState,
-    auth::{Caller, ToRead, ToSync},
-    mailbox::owned,
-    problem::{CorrelationId, Problem},
-    query::{CURSOR_BYTES_MAX, Query},
-    requests::{self, Ask},
-    view::{JobView, ListView, StatusView, is_finished},
+    body::{JsonBody, MaybeJson},
+    order::{Order, refuse_unless_active, waits},
+    problem::Problem,
+    query::{Query, TIME_EXPECTED, parse_time},
+    requests::Ask,
 };
 
-/// First and longest pause between two looks at a job that is waited for.
-const LOOK_FIRST: Duration = Duration::from_millis(150);
-const LOOK_LONGEST: Duration = Duration::from_secs(1);
-/// How many jobs are looked at for the last one that ended: the newest ones may be open.
-const LAST_JOBS: u32 = 10;
+/// Most messages of a contact's history.
+const CONTACT_MESSAGES_MAX: u32 = 100;
+/// Most messages that a full sync fetches before it answers.
+const MAX_RESULTS_MAX: usize = 5_000;
 
-/// A job as the answer of a request: its fields, and the whole under `job`, so that both kinds of readers
-/// find it.
-#[derive(Serialize)]
-struct Asked {
-    #[serde(flatten)]
-    fields: JobView,
-    job: JobView,
+/// `POST /api/sync/{mailbox}`: what changed since the cursor.
+pub async fn incremental(order: Order, query: Query) -> Result<Response, Problem> {
+    plain(&order, query, Ask::by_hand("sync", JobKind::Incremental)).await
 }
 
-/// `POST /api/sync/{mailbox}`
-pub async fn incremental(
-    caller: Caller<ToSync>,
-    State(state): State<Arc<ApiState>>,
-    Path(mailbox): Path<String>,
-    Extension(correlation): Extension<CorrelationId>,
-    headers: HeaderMap,
-    query: Query,
-) -> Result<Response, Problem> {
-    start(&state, &caller.tenant, &mailbox, JobKind::Incremental, &correlation, &headers, query).await
+/// `POST /api/sync/{mailbox}/initial`: the first copy of the mailbox.
+pub async fn initial(order: Order, query: Query) -> Result<Response, Problem> {
+    plain(&order, query, Ask::by_hand("initial", JobKind::Initial)).await
 }
 
-/// `POST /api/sync/{mailbox}/full`
-pub async fn full(
-    caller: Caller<ToSync>,
-    State(state): State<Arc<ApiState>>,
-    Path(mailbox): Path<String>,
-    Extension(correlation): Extension<CorrelationId>,
-    headers: HeaderMap,
-    query: Query,
-) -> Result<Response, Problem> {
-    start(&state, &caller.tenant, &mailbox, JobKind::Full, &correlation, &headers, query).await
+/// `POST /api/sync/{mailbox}/force`: whoever holds the mailbox is stopped, and it is synced anew.
+pub async fn force(order: Order, query: Query) -> Result<Response, Problem> {
+    let ask = Ask { unlock: true, ..Ask::by_hand("force", JobKind::Incremental) };
+    plain(&order, query, ask).await
 }
 
-async fn start(
-    state: &ApiState,
-    tenant: &TenantId,
-    named: &str,
-    kind: JobKind,
-    correlation: &CorrelationId,
-    headers: &HeaderMap,
-    mut query: Query,
-) -> Result<Response, Problem> {
-    let until = Instant::now() + state.config.wait_max;
-    let wait = query.flag("wait").unwrap_or(false);
+async fn plain(order: &Order, mut query: Query, ask: Ask) -> Result<Response, Problem> {
+    let wait = waits(&mut query);
     query.finish()?;
-    let key = idempotency_key(headers, tenant)?;
-    let sync = owned(state, tenant, named).await?;
+    let sync = order.mailbox().await?;
     refuse_unless_active(&sync)?;
-    let ask = Ask { kind, trigger: Trigger::Manual, key, trace: &correlation.0 };
-    let mut job = requests::ask(state, &sync, ask).await?;
-    if wait {
-        job = wait_for(state, &sync, job, until).await?;
-    }
-    let status = if wait && is_finished(job.status) { StatusCode::OK } else { StatusCode::ACCEPTED };
-    let location = format!("/api/sync/{}/jobs/{}", sync.mailbox, job.id);
-    let view = JobView::new(&sync.mailbox, &job);
-    Ok((status, [(header::LOCATION, location)], Json(Asked { fields: view.clone(), job: view }))
-        .into_response())
+    order.place(&sync, &ask, wait).await
 }
 
-fn refuse_unless_active(sync: &Sync) -> Result<(), Problem> {
-    let detail = match sync.status {
-        Status::Active => return Ok(()),
-        Status::Paused => "The mailbox's status is paused: resume it first.",
-        Status::NeedsReauth => "The mailbox's status is needs_reauth: connect it again first.",
-        Status::NeedsAttention => "The mailbox's status is needs_attention: its lastError says why.",
-        Status::Deactivated => "The mailbox's status is deactivated: connect it again first.",
-    };
-    Err(Problem::conflict(detail))
+/// What unlocking answers when nothing is synced after it.
+#[derive(Serialize)]
+struct OnlyUnlocked {
+    mailbox: MailboxId,
+    unlocked: bool,
+    job: Option<()>,
 }
 
-fn idempotency_key(headers: &HeaderMap, tenant: &TenantId) -> Result<Option<IdempotencyKey>, Problem> {
-    let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
-    let key = value.to_str().ok().filter(|key| {
-        (1..=255).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ')
-    });
-    let key =
-        key.ok_or_else(|| Problem::field("Idempotency-Key", "must be 1 to 255 printable ASCII characters"))?;
-    Ok(Some(IdempotencyKey { tenant: tenant.clone(), key: key.to_owned() }))
-}
-
-/// Looks at the job until it has ended or time is up: the gateway ends at 30 seconds.
-async fn wait_for(state: &ApiState, sync: &Sync, mut job: JobRow, until: Instant) -> Result<JobRow, Problem> {
-    let mut pause = LOOK_FIRST;
-    while !is_finished(job.status) {
-        let left = until.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            break;
-        }
-        tokio::time::sleep(pause.min(left)).await;
-        pause = (pause * 3 / 2).min(LOOK_LONGEST);
-        job = requests::read_job(state, &sync.mailbox, &job.id).await?;
-    }
-    Ok(job)
-}
-
-/// `GET /api/sync/{mailbox}/status`
-pub async fn status(
-    caller: Caller<ToRead>,
-    State(state): State<Arc<ApiState>>,
-    Path(mailbox): Path<String>,
-) -> Result<Json<StatusView>, Problem> {
-    let sync = owned(&state, &caller.tenant, &mailbox).await?;
-    let jobs = state.store.list_jobs(&sync.mailbox, LAST_JOBS, None).await?.items;
-    let last = jobs.iter().find(|job| is_finished(job.status)).or(jobs.first());
-    Ok(Json(StatusView::new(&sync, last, state.config.intervals, Timestamp::now())))
-}
-
-/// `GET /api/sync/{mailbox}/jobs`
-pub async fn jobs(
-    caller: Caller<ToRead>,
-    State(state): State<Arc<ApiState>>,
-    Path(mailbox): Path<String>,
-    mut query: Query,
-) -> Result<Json<ListView<JobView>>, Problem> {
-    let limit = query.limit();
-    let cursor = query.text_of("cursor", CURSOR_BYTES_MAX);
+/// `POST /api/sync/{mailbox}/unlock`: whoever holds the mailbox is stopped, whatever its status. An active one is
+/// looked at then, by the job that is answered.
+pub async fn unlock(order: Order, mut query: Query) -> Result<Response, Problem> {
+    let wait = waits(&mut query);
     query.finish()?;
-    let sync = owned(&state, &caller.tenant, &mailbox).await?;
-    let page = state.store.list_jobs(&sync.mailbox, limit, cursor.as_deref()).await?;
-    let items = page.items.iter().map(|job| JobView::new(&sync.mailbox, job)).collect();
-    Ok(Json(ListView { items, next_cursor: page.next }))
+    let sync = order.mailbox().await?;
+    if sync.status == Status::Active {
+        let ask = Ask { unlock: true, ..Ask::by_hand("unlock", JobKind::Incremental) };
+        return order.place(&sync, &ask, wait).await;
+    }
+    order.state.store.unlock(&sync.mailbox, Timestamp::now()).await?;
+    let unlocked = OnlyUnlocked { mailbox: sync.mailbox, unlocked: true, job: None };
+    Ok((StatusCode::OK, Json(unlocked)).into_response())
 }
 
-/// `GET /api/sync/{mailbox}/jobs/{jobId}`
-pub async fn job(
-    caller: Caller<ToRead>,
-    State(state): State<Arc<ApiState>>,
-    Path((mailbox, job)): Path<(String, String)>,
-) -> Result<Json<JobView>, Problem> {
-    let sync = owned(&state, &caller.tenant, &mailbox).await?;
-    let id: JobId = job.parse().map_err(|_| Problem::not_found("job"))?;
-    let row = requests::read_job(&state, &sync.mailbox, &id).await?;
-    Ok(Json(JobView::new(&sync.mailbox, &row)))
+/// What a full sync takes, in the body or in the query.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Full {
+    #[serde(alias = "maxResults")]
+    max_results: Option<usize>,
+    #[serde(alias = "acceptDeletions")]
+    accept_deletions: Option<bool>,
+}
+
+/// `POST /api/sync/{mailbox}/full`: everything is listed and compared.
+pub async fn full(
+    order: Order,
+    mut query: Query,
+    MaybeJson(body): MaybeJson<Full>,
+) -> Result<Response, Problem> {
+    let wait = waits(&mut query);
+    if body.max_results.is_some_and(|asked| !(1..=MAX_RESULTS_MAX).contains(&asked)) {
+        query.refuse("max_results", format!("must be 1 to {MAX_RESULTS_MAX}"));
+    }
+    let max_results =
+        query.once("max_results", body.max_results, |query, name| query.number(name, 1..=MAX_RESULTS_MAX));
+    let accept_deletions =
+        query.once("accept_deletions", body.accept_deletions, Query::flag).unwrap_or(false);
+    query.finish()?;
+    let sync = order.mailbox().await?;
+    // What the mass-deletion guard stopped goes on only by somebody saying that the deletions are meant.
+    if !(accept_deletions && sync.status == Status::NeedsAttention) {
+        refuse_unless_active(&sync)?;
+    }
+    let max_results = max_results.and_then(|most| u32::try_from(most).ok());
+    let options = RequestOptions { max_results, accept_deletions, ..RequestOptions::default() };
+    let ask = Ask { options, reactivate: accept_deletions, ..Ask::by_hand("full", JobKind::Full) };
+    order.place(&sync, &ask, wait).await
+}
+
+/// A stretch of time.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Historical {
+    start_date: Option<String>,
+    end_date: Option<String>,
+}
+
+/// `POST /api/sync/{mailbox}/historical`: the mail of a stretch of time. The end is exclusive.
+pub async fn historical(
+    order: Order,
+    mut query: Query,
+    JsonBody(body): JsonBody<Historical>,
+) -> Result<Response, Problem> {
+    let wait = waits(&mut query);
+    let after = date(&mut query, "startDate", body.start_date.as_deref());
+    let before = date(&mut query, "endDate", body.end_date.as_deref());
+    if let (Some(after), Some(before)) = (after, before)
+        && before <= after
+    {
+        query.refuse("endDate", "must be after startDate: the end is exclusive");
+    }
+    query.finish()?;
+    let window = after.zip(before).map(|(after, before)| Window::Between { after, before });
+    place_window(&order, Ask::by_hand("historical", JobKind::Historical), window, wait).await
+}
+
+fn date(query: &mut Query, field: &str, text: Option<&str>) -> Option<Timestamp> {
+    let Some(text) = text else {
+        query.refuse(field, format!("is required; {TIME_EXPECTED}"));
+        return None;
+    };
+    let time = parse_time(text);
+    match time {
+        None => query.refuse(field, TIME_EXPECTED),
+        Some(time) if time < Timestamp::UNIX_EPOCH => query.refuse(field, "must not be before 1970"),
+        Some(_) => {}
+    }
+    time
+}
+
+/// Whose history.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Contact {
+    email: Option<String>,
+    contact_id: Option<String>,
+}
+
+/// `POST /api/sync/{mailbox}/contact`: the newest hundred mails to or from an address.
+pub async fn contact(
+    order: Order,
+    mut query: Query,
+    JsonBody(body): JsonBody<Contact>,
+) -> Result<Response, Problem> {
+    let wait = waits(&mut query);
+    let address = body.email.as_deref().and_then(|email| {
+        let address = contact_address(email);
+        if address.is_none() {
+            query.refuse("email", "must be an e-mail address");
+        }
+        address
+    });
+    match (&body.email, &body.contact_id) {
+        (None, None) => query.refuse("email", "is required, or contactId"),
+        (Some(_), Some(_)) => query.refuse("contactId", "is given beside email: name one of them"),
+        (Some(_), None) | (None, Some(_)) => {}
+    }
+    query.finish()?;
+    let Some(address) = address else {
+        // Whose mailbox it is comes first: what is not the caller's tells nothing of contacts.
+        order.mailbox().await?;
+        return Err(Problem::not_found("contact"));
+    };
+    let window = Window::Contact { address, limit: CONTACT_MESSAGES_MAX };
+    place_window(&order, Ask::by_hand("contact", JobKind::Contact), Some(window), wait).await
+}
+
+/// An address that means itself inside a search: nothing in it is an operator, a quote or a bracket.
+fn contact_address(text: &str) -> Option<EmailAddress> {
+    let plain = |c: char| !"\"'(){}[]<>,;:\\|".contains(c);
+    text.parse().ok().filter(|_| text.chars().all(plain) && !text.starts_with('-'))
+}
+
+async fn place_window(
+    order: &Order,
+    ask: Ask,
+    window: Option<Window>,
+    wait: bool,
+) -> Result<Response, Problem> {
+    let sync: Sync = order.mailbox().await?;
+    refuse_unless_active(&sync)?;
+    let options = RequestOptions { window, ..RequestOptions::default() };
+    order.place(&sync, &Ask { options, ..ask }, wait).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_that_would_search_for_more_than_itself_is_refused() {
+        assert!(contact_address("bob+tag@example.com").is_some());
+        for bad in
+            ["bob", "a OR b@example.com", "{a@b.c", "\"a\"@b.c", "a@b.c,d@e.f", "-a@b.c", "from:a@b.c", ""]
+        {
+            assert!(contact_address(bad).is_none(), "{bad:?}");
+        }
+    }
 }

@@ -5,7 +5,7 @@ import { ago, duration, exactly, h, icon, number, plural, svg } from "./dom.js";
 
 const TRIGGERS = { push: "push", schedule: "schedule", manual: "by hand", connect: "connected", continuation: "continued" };
 /** What a sync was for; one of changes is named by what started it. */
-const KINDS = { initial: "first sync", full: "full sync" };
+const KINDS = { initial: "first sync", full: "full sync", historical: "old mail", contact: "a contact's mail", probe: "probe", retry_debt: "debt tried again", accept_debt: "debt accepted" };
 const LOOKS = { success: ["good", "check"], partial: ["warn", "alert"], failed: ["bad", "alert"], queued: ["busy", "clock"], running: ["busy", "sync"] };
 
 function words(job) {

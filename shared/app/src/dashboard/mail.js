@@ -3,6 +3,7 @@
 // Mail is hostile: its HTML is sanitised by the API, and shown in a frame that runs no script and loads nothing.
 
 import { api } from "./api.js";
+import { whyLine } from "./operations.js";
 import { ago, avatar, bytes, chips, exactly, h, icon, person, plural, when } from "./dom.js";
 
 /** The conversation around a mail; `threadId` saves a round trip when it is known. */
@@ -42,6 +43,7 @@ function details(mail) {
   return h("details", { class: "headers" }, h("summary", {}, "Details"),
     h("dl", {}, fact("To", names(mail.to)), fact("Cc", names(mail.cc)), fact("Bcc", names(mail.bcc)), fact("Size", bytes(mail.sizeEstimate)),
       fact("Labels", mail.labelIds.join(", ")), fact("Gmail id", mail.gmailId), fact("Thread id", mail.threadId), fact("History id", mail.historyId), fact("Message-ID", mail.rfc822MessageId)),
+    whyLine(mail),
     mail.isDeleted ? null : h("a", { class: "button", href: `/api/emails/${encodeURIComponent(mail.id)}/raw`, download: "" }, icon("download"), "Raw mail"));
 }
 

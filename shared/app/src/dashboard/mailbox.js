@@ -4,9 +4,13 @@ import { charts, history } from "./activity.js";
 import { api, badge, isMoving, isWatched, progress, syncButton, toast } from "./api.js";
 import { ago, avatar, chips, empty, exactly, failure, h, icon, number, other, plural, replace, skeleton, when, who } from "./dom.js";
 import { conversation } from "./mail.js";
+import { debtsPanel, pauseButton } from "./operations.js";
 
 /** What the list shows: words, and the API's parameters. */
 const FOLDERS = [["All", {}], ["Inbox", { label: "INBOX" }], ["Unread", { unread: "true" }], ["Starred", { label: "STARRED" }], ["Sent", { label: "SENT" }], ["Spam", { label: "SPAM" }], ["Trash", { label: "TRASH" }]];
+
+/** How many debts are shown; the API has them all. */
+const DEBTS_SHOWN = 20;
 
 export function openMailbox(mailboxId, emailId, { content, schedule }) {
   const view = { mailboxId, closed: false, shown: false, selected: null, items: [], next: null, known: null, serial: 0 };
@@ -27,6 +31,7 @@ export function openMailbox(mailboxId, emailId, { content, schedule }) {
         h("p", { class: "muted small" }, plural(mailbox.totals.messages, "message"), " · synced ", ago(mailbox.lastSyncAt), mailbox.debts ? h("span", { class: "warn-text" }, ` · ${plural(mailbox.debts, "debt")}`) : null)),
       badge(mailbox),
       mailbox.backfill ? progress(mailbox.backfill) : h("span", { class: "spacer" }),
+      pauseButton(mailbox, { after }),
       mailbox.status === "active" ? [syncButton(mailbox, { full: true, look: "quiet", after }), syncButton(mailbox, { look: "primary", after })] : null);
   }
 
@@ -142,7 +147,9 @@ export function openMailbox(mailboxId, emailId, { content, schedule }) {
     if (!reader.querySelector(".state")) replace(reader, skeleton("reader-bones", 4));
     try {
       const [status, jobs] = await Promise.all([api(`/api/sync/${mailboxId}/status`), api(`/api/sync/${mailboxId}/jobs?limit=30`)]);
-      if (!view.closed && !view.selected) replace(reader, stateOf(status, jobs.items));
+      const debts = status.debts ? (await api(`/api/sync/${mailboxId}/debts?limit=${DEBTS_SHOWN}`)).items : [];
+      // What is being decided is not taken out of the hand.
+      if (!view.closed && !view.selected && !reader.querySelector(".debt .spinning")) replace(reader, stateOf(status, jobs.items, debts, view.refresh));
     } catch (error) {
       if (!view.closed && !view.selected) replace(reader, failure(error, renderState));
     }
@@ -196,7 +203,7 @@ function filters(filter, apply) {
   return h("div", { class: "filters", role: "search" }, h("div", { class: "search" }, icon("search"), text, by), h("div", { class: "tabs", role: "group", "aria-label": "Show" }, tabs));
 }
 
-function stateOf(status, jobs) {
+function stateOf(status, jobs, debts, after) {
   const fact = (name, value, title = null) => h("div", { title }, h("dt", {}, name), h("dd", {}, value));
   const left = status.target !== null && status.cursor !== null && BigInt(status.target) > BigInt(status.cursor);
   return h("div", { class: "state" },
@@ -206,8 +213,10 @@ function stateOf(status, jobs) {
       fact("Messages", number(status.totals.messages)),
       fact("Deleted", number(status.totals.deleted)),
       fact("Debts", number(status.debts), "Messages still owed, each with a reason"),
+      fact("Drift", number(status.drift), "By how many messages Gmail's counters and ours differed at the last probe"),
       fact("As of history", status.cursor ?? "none", left ? `A push named ${status.target}` : "Nothing newer is known"),
       fact("Push", isWatched(status) ? "on" : "off, polled", status.watchExpiresAt ? `The watch ends ${exactly(status.watchExpiresAt)}` : null)),
+    debtsPanel(status.mailbox, debts, status.debts, after),
     h("section", { class: "panel", "aria-label": "Last syncs" }, h("h2", {}, "Last syncs"), charts(jobs), history(jobs.slice(0, 12))),
     h("p", { class: "muted small keys" }, [["j", "next mail"], ["k", "mail before"], ["/", "search"], ["Esc", "close"]].map(([key, does]) => h("span", {}, h("kbd", {}, key), does))));
 }

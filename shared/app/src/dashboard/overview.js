@@ -3,6 +3,7 @@
 import { history } from "./activity.js";
 import { api, badge, condition, isMoving, isWatched, progress, syncButton, toast } from "./api.js";
 import { openConnect } from "./connect.js";
+import { pauseButton } from "./operations.js";
 import { ago, avatar, chips, empty, failure, h, icon, number, other, plural, replace, skeleton, when, who } from "./dom.js";
 
 const LATEST_MAILS = 8;
@@ -98,13 +99,14 @@ function card(mailbox, refresh) {
         h("a", { class: "stretch", href: `#/mailbox/${mailbox.id}`, "data-key": `open-${mailbox.id}` }, mailbox.email),
         mailbox.status === "active" ? how(mailbox) : null),
       badge(mailbox),
-      mailbox.status === "active" ? syncButton(mailbox, { look: "primary", after: refresh }) : null),
+      mailbox.status === "active" ? syncButton(mailbox, { look: "primary", after: refresh }) : pauseButton(mailbox, { after: refresh })),
     mailbox.backfill ? progress(mailbox.backfill) : null,
     h("dl", { class: "facts" },
       fact("Last sync", ago(mailbox.lastSyncAt), tone(mailbox)),
       fact("Messages", number(mailbox.totals.messages)),
       fact("Deleted", number(mailbox.totals.deleted), "", "Mails that Gmail no longer has"),
-      fact("Debts", number(mailbox.debts), mailbox.debts ? "warn" : "", "Messages still owed, each with a reason")),
+      fact("Debts", number(mailbox.debts), mailbox.debts ? "warn" : "", "Messages still owed, each with a reason"),
+      mailbox.drift ? fact("Drift", number(mailbox.drift), "warn", "By how many messages Gmail's counters and ours differ") : null),
     mailbox.lastError ? h("p", { class: "error-line" }, icon("alert"), mailbox.lastError) : null);
 }
 

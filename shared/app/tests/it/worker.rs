@@ -71,8 +71,10 @@ async fn look(world: &World, mailbox: &MailboxId) -> Outcome {
 async fn a_mailbox_without_a_live_watch_gets_one_at_its_next_look_and_then_no_other() {
     let world = World::new().await;
     world.gmail_is_well().await;
+    world.gmail_has_labels(&[]).await;
     let mailbox = connected(&world).await;
-    assert!(matches!(look(&world, &mailbox).await, Outcome::Synced(_)));
+    let outcome = look(&world, &mailbox).await;
+    assert!(matches!(outcome, Outcome::Synced(_)), "{outcome:?}");
     let sync = world.store.read_sync(&mailbox).await.expect("read").expect("there");
     assert!(sync.watch_expires_at.is_some_and(|at| at > Timestamp::now() + SignedDuration::from_hours(150)));
     look(&world, &mailbox).await;

@@ -9,16 +9,17 @@ use crate::{
     ids::MessageId,
     owed::{Owed, OwedReason},
     sync::{
-        commit::OwedWrite,
+        commit::{OwedWrite, RowWrite},
         effect::{Effect, Fetched},
         engine::earlier,
+        guards::Guard,
         settle::{Context, Settled, Wanted, settle},
-        writes::{Change, Known},
+        writes::{Change, Known, Told},
     },
 };
 
 /// What is to be fetched, and what was decided without a get.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Batch {
     pub known: Known,
     pub changes: Vec<Change>,
@@ -28,7 +29,7 @@ pub(super) struct Batch {
 }
 
 /// A batch whose answers are in.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Resolved {
     pub batch: Batch,
     /// Not answered for lack of quota or because Gmail is down.
@@ -46,12 +47,22 @@ impl Batch {
 
     /// Remembers that a message is owed.
     pub fn owe(&mut self, owed: Owed) {
-        self.owed_due_at = earlier(self.owed_due_at, Some(owed.due_at));
-        self.changes.push(Change::new(owed.id, None, Some(OwedWrite::Put(owed)), &self.known));
+        self.change(owed.id, None, Some(OwedWrite::Put(owed)), Told::Updated);
+    }
+
+    /// Remembers a change.
+    pub fn change(&mut self, id: MessageId, row: Option<RowWrite>, owed: Option<OwedWrite>, told: Told) {
+        self.add(Change::new(id, row, owed, &self.known, told));
+    }
+
+    /// Remembers a change that is decided already.
+    pub fn add(&mut self, change: Change) {
+        self.owed_due_at = earlier(self.owed_due_at, change.owed_due_at());
+        self.changes.push(change);
     }
 
     /// Remembers that a message waits its turn.
-    pub fn wait(&mut self, wanted: &Wanted, due_at: Timestamp, now: Timestamp) {
+    pub fn wait(&mut self, wanted: &Wanted, due_at: Timestamp, context: &Context) {
         // What is a debt already stays one, with its reason and its tries.
         let (reason, tries) = match &wanted.owed {
             Some(owed) => (owed.reason.clone(), owed.tries),
@@ -59,7 +70,7 @@ impl Batch {
         };
         // No answer is no news of a message that is missing.
         let missing_since = wanted.owed.as_ref().and_then(|owed| owed.missing_since);
-        self.owe(Owed { missing_since, ..wanted.owed(reason, tries, due_at, now) });
+        self.owe(Owed { missing_since, ..wanted.owed(reason, tries, Some(due_at), context) });
     }
 
     /// Settles every wanted message. An answer that is missing counts as not given, never as done.
@@ -75,6 +86,9 @@ impl Batch {
             let id = wanted.id;
             let settled = match answers.remove(&id) {
                 Some(answer) => settle(&wanted, self.known.rows.get(&id), answer, context),
+                None if !context.settings.keeps(Guard::OweUnanswered) => {
+                    Settled::Write(None, Some(OwedWrite::Clear(id)), Told::Updated)
+                }
                 None => Settled::Later(MISSING_RETRY),
             };
             match settled {
@@ -83,11 +97,8 @@ impl Batch {
                     wait = wait.max(after);
                     later.push(wanted);
                 }
-                Settled::Write(row, owed) => {
-                    if let Some(OwedWrite::Put(owed)) = &owed {
-                        self.owed_due_at = earlier(self.owed_due_at, Some(owed.due_at));
-                    }
-                    self.changes.push(Change::new(id, row, owed, &self.known));
+                Settled::Write(row, owed, told) => {
+                    self.change(id, row, owed, told);
                 }
             }
         }
@@ -97,9 +108,9 @@ impl Batch {
 
 impl Resolved {
     /// The batch, with what was not answered remembered as owed.
-    pub fn with_later_owed(mut self, now: Timestamp) -> Batch {
+    pub fn with_later_owed(mut self, context: &Context) -> Batch {
         for wanted in &self.later {
-            self.batch.wait(wanted, now + self.wait, now);
+            self.batch.wait(wanted, context.now + self.wait, context);
         }
         self.batch
     }

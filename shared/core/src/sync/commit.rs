@@ -1,11 +1,14 @@
 //! One commit: what becomes true at once, or not at all.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     ids::{Generation, HistoryId, JobId, MailboxId, MessageId},
     job::{Counts, JobError, JobStatus},
-    message::{Labels, Message},
+    message::{Labels, Message, RowState, Touched},
     owed::Owed,
     state::{Progress, Totals},
 };
@@ -32,6 +35,12 @@ pub struct Commit {
     pub progress: Progress,
     /// Added to the mailbox's counters.
     pub totals: Totals,
+    /// Added to the counters of live rows by label.
+    pub labels: BTreeMap<String, i64>,
+    /// Number of the last event before this commit; a condition when there are events.
+    pub seq: u64,
+    /// What is announced, numbered from `seq` + 1 without a hole.
+    pub events: Vec<Event>,
     /// When.
     pub now: Timestamp,
 }
@@ -40,9 +49,9 @@ impl Commit {
     /// Most items one transaction may hold: DynamoDB's limit
     /// (<https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWriteItems.html>).
     pub const ITEMS_MAX: usize = 100;
-    /// Most messages one commit touches: each may need a row and an owed item beside it, and `SYNC` and
-    /// closed requests need room too.
-    pub const MESSAGES_MAX: usize = 45;
+    /// Most messages one commit touches: each may need a row, an owed item and an event, and `SYNC`, the
+    /// counters and closed requests need room too.
+    pub const MESSAGES_MAX: usize = 30;
     /// Most requests one commit closes: a job row and its open marker each.
     pub const CLOSED_MAX: usize = 4;
 }
@@ -52,7 +61,14 @@ impl Commit {
 pub enum RowWrite {
     /// The whole row, after a get. Replaces whatever is there, a tombstone included. References and
     /// other people's attributes stay.
-    Put(Message),
+    Put {
+        /// The message.
+        message: Box<Message>,
+        /// Whether the feed of changes has told of it, this commit's events included.
+        announced: bool,
+        /// Labels changed while a comparison is open.
+        touched: Touched,
+    },
     /// Labels by records, no get.
     Labels {
         /// Which.
@@ -61,13 +77,23 @@ pub enum RowWrite {
         labels: Labels,
         /// The last record applied.
         history_id: HistoryId,
+        /// Whether the feed of changes has told of it, this commit's events included.
+        announced: bool,
+        /// Labels changed while a comparison is open.
+        touched: Touched,
     },
-    /// Deleted for good, *also if it was never stored*.
+    /// Not there for its owner any more, *also if it was never stored*.
     Tombstone {
         /// Which.
         id: MessageId,
+        /// Why; never [`RowState::Live`].
+        state: RowState,
         /// The record that said so, or the row's own id when a listing did.
         history_id: HistoryId,
+        /// The labels from now on, where they are known; else they stay.
+        labels: Option<Labels>,
+        /// Labels changed while a comparison is open.
+        touched: Touched,
     },
 }
 
@@ -75,10 +101,62 @@ impl RowWrite {
     /// Which message it is about.
     pub fn id(&self) -> MessageId {
         match self {
-            Self::Put(message) => message.id,
+            Self::Put { message, .. } => message.id,
             Self::Labels { id, .. } | Self::Tombstone { id, .. } => *id,
         }
     }
+}
+
+/// What is announced, in one sequence a mailbox.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Event {
+    /// Its place in the sequence, from 1.
+    pub seq: u64,
+    /// What happened.
+    #[serde(flatten)]
+    pub what: Happened,
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(tag = "type")]
+pub enum Happened {
+    /// A message that is news was stored.
+    #[serde(rename = "message.created")]
+    Created(MessageNews),
+    /// A stored message changed, or was found changed.
+    #[serde(rename = "message.updated")]
+    Updated(MessageNews),
+    /// A stored message is gone, or has left the scope.
+    #[serde(rename = "message.deleted")]
+    Deleted(MessageNews),
+    /// The grant is gone.
+    #[serde(rename = "mailbox.needs_reauth")]
+    NeedsReauth,
+    /// Nothing is tried by itself until later, or until somebody looks.
+    #[serde(rename = "sync.failed")]
+    SyncFailed {
+        /// One sentence; no address, subject or token.
+        error: String,
+    },
+    /// Old mail has come: one event for all of it.
+    #[serde(rename = "backfill.completed")]
+    BackfillCompleted {
+        /// What it did.
+        counts: Counts,
+    },
+}
+
+/// The message that an event is about.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MessageNews {
+    /// Which.
+    pub gmail_id: MessageId,
+    /// Up to which record the row is current with this event.
+    pub history_id: HistoryId,
+    /// Its labels with this event.
+    pub label_ids: Labels,
 }
 
 /// A change of one owed item.

@@ -9,18 +9,18 @@ use crate::{
     job::{Counts, JobError, JobStatus, Request},
     state::Progress,
     sync::{
-        commit::{Commit, JobClose},
+        commit::{Commit, Event, JobClose},
         effect::{Committed, Effect, Outcome},
         ends::Release,
         engine::{Engine, Held, Next, Reread, Step, earlier, finish},
+        guards::Guard,
         look::Page,
-        slices::Compare,
         writes::Chunk,
     },
 };
 
 /// A chain of commits and what comes after the last.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Committing {
     chunks: VecDeque<Chunk>,
     current: Chunk,
@@ -29,7 +29,7 @@ pub(super) struct Committing {
 }
 
 /// What follows a chain of commits.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum After {
     /// The next page of history.
     NextPage(Page),
@@ -39,10 +39,10 @@ pub(super) enum After {
     Owed,
     /// The next slice, after a look at `SYNC`.
     Slices,
-    /// The next page of rows to compare with a listing.
-    Compare(Compare),
+    /// The next page of rows to compare with a listing, after this one.
+    Compared(Option<MessageId>),
     /// Writing down what a comparison found missing.
-    SaveList(Vec<MessageId>),
+    AllCompared,
     /// Start looking anew.
     Look,
     /// Nothing more in this run.
@@ -71,20 +71,25 @@ impl Engine {
         now: Timestamp,
     ) -> Next {
         let mut progress = committing.progress.clone();
-        if !committing.chunks.is_empty() {
+        if !committing.chunks.is_empty() && self.settings.keeps(Guard::CursorAfterData) {
             // What is owed is due at once, whatever becomes of the chunks after this one.
             let owed_due_at = earlier(held.sync.progress.owed_due_at, progress.owed_due_at);
             progress = Progress { owed_due_at, ..held.sync.progress.clone() };
         }
+        let (seq, current) = (held.sync.seq, &committing.current);
+        let numbered = (seq + 1..).zip(&current.happened);
         let commit = Commit {
             mailbox: held.sync.mailbox.clone(),
             generation: held.sync.generation,
             after: held.sync.commit,
-            rows: committing.current.rows.clone(),
-            owed: committing.current.owed.clone(),
-            closed: committing.current.closed.clone(),
+            rows: current.rows.clone(),
+            owed: current.owed.clone(),
+            closed: current.closed.clone(),
             progress,
-            totals: committing.current.totals,
+            totals: current.totals,
+            labels: current.labels.clone(),
+            seq,
+            events: numbered.map(|(seq, what)| Event { seq, what: what.clone() }).collect(),
             now,
         };
         (Step::Committing(committing), Effect::Commit(Box::new(commit)))
@@ -104,6 +109,7 @@ impl Engine {
             Committed::Applied => {}
         }
         held.sync.commit += 1;
+        held.sync.seq += done.current.happened.len() as u64;
         held.sync.totals.add(&done.current.totals);
         self.counts.add(&done.current.counts);
         held.look_counts.add(&done.current.counts);
@@ -121,8 +127,13 @@ impl Engine {
             After::DeltaDone => self.delta_done(held, now),
             After::Owed => self.owed(held, now),
             After::Slices => self.between_slices(held, now),
-            After::Compare(compare) => Self::scan_on(compare),
-            After::SaveList(ids) => self.save_list(held, ids, now),
+            After::Compared(last) => {
+                if let Some(listing) = &mut held.listing {
+                    listing.after = last;
+                }
+                self.glance(held, now)
+            }
+            After::AllCompared => self.all_compared(held, now),
             After::Look => self.look(held, now),
             After::Release(release) => self.hand_over(held, release),
         }

@@ -4,17 +4,19 @@ use std::collections::BTreeMap;
 
 use crate::{
     ids::{HistoryId, MessageId},
-    message::RowHead,
+    message::{RowHead, RowState, Touched},
+    owed::{Owed, OwedReason},
     sync::{
         commit::{OwedWrite, RowWrite},
         effect::{HistoryRecord, RecordChange},
-        settle::{Wanted, replay},
-        writes::{Change, Known},
+        guards::Guard,
+        settle::{Context, STALE_MAX, Wanted, replay},
+        writes::{Change, Known, Told},
     },
 };
 
 /// Everything one page says of one message.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Folded {
     pub id: MessageId,
     /// It appeared in `messagesAdded`.
@@ -60,7 +62,7 @@ pub(super) fn fold(records: &[HistoryRecord]) -> Vec<Folded> {
 }
 
 /// What a folded change asks for, given what is stored.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum Decision {
     /// Nothing: the row is current.
     Nothing,
@@ -71,31 +73,149 @@ pub(super) enum Decision {
 }
 
 /// Decides about one message without fetching it.
-pub(super) fn decide(folded: Folded, known: &Known) -> Decision {
+pub(super) fn decide(folded: Folded, known: &Known, context: &Context) -> Decision {
     let id = folded.id;
+    let row = known.rows.get(&id);
     if folded.deleted.is_some() {
         // Also of a message never stored: without the tombstone a get already under way would revive it.
-        let tombstone = RowWrite::Tombstone { id, history_id: folded.last };
-        return Decision::Write(Change::new(id, Some(tombstone), Some(OwedWrite::Clear(id)), known));
+        let tombstone = RowWrite::Tombstone {
+            id,
+            state: RowState::Deleted,
+            history_id: folded.last.max(row.map_or(HistoryId(0), |row| row.history_id)),
+            labels: None,
+            touched: Touched::new(),
+        };
+        let bury = row.is_some() || context.settings.keeps(Guard::TombstoneOfUnknown);
+        let clear = Some(OwedWrite::Clear(id));
+        return Decision::Write(Change::new(
+            id,
+            Some(tombstone).filter(|_| bury),
+            clear,
+            known,
+            Told::Updated,
+        ));
     }
-    match known.rows.get(&id) {
-        Some(row) if !row.deleted => decide_stored(&folded, row, known),
+    match row {
+        Some(row) if row.state == RowState::Live => decide_stored(&folded, row, known, context),
+        Some(row) if row.state == RowState::Accepted => Decision::Nothing,
+        // What is owed gathers every record until its get.
+        Some(row) if row.state == RowState::OutOfScope && !known.owed.contains_key(&id) => {
+            decide_outside(folded, row, known, context)
+        }
         // A record above a tombstone: the message lives, the tombstone came from a listing that missed it.
         Some(row) if folded.last <= row.history_id => Decision::Nothing,
         Some(_) | None => decide_unknown(folded, known),
     }
 }
 
-fn decide_stored(folded: &Folded, row: &RowHead, known: &Known) -> Decision {
-    let fresh: Vec<_> =
-        folded.label_changes.iter().filter(|(record, ..)| *record > row.history_id).cloned().collect();
-    if fresh.is_empty() {
-        return Decision::Nothing;
+/// Label changes that the row does not hold yet.
+fn fresh(folded: &Folded, row: &RowHead, context: &Context) -> Vec<(HistoryId, String, bool)> {
+    let skips = context.settings.keeps(Guard::SkipOldRecords);
+    let is_new = |record: HistoryId| record > row.history_id || !skips;
+    folded.label_changes.iter().filter(|(record, ..)| is_new(*record)).cloned().collect()
+}
+
+/// Label changes at or below the row's id that the row does not show: records that were invisible when later
+/// ones were applied. Only a poll, which reads further back, meets them.
+fn missed(folded: &Folded, row: &RowHead) -> bool {
+    let last: BTreeMap<&String, (HistoryId, bool)> =
+        folded.label_changes.iter().map(|(record, label, added)| (label, (*record, *added))).collect();
+    let unseen = |(label, (record, added)): (&&String, &(HistoryId, bool))| {
+        *record <= row.history_id && row.labels.contains(*label) != *added
+    };
+    last.iter().any(unseen)
+}
+
+fn decide_stored(folded: &Folded, row: &RowHead, known: &Known, context: &Context) -> Decision {
+    let id = folded.id;
+    let fresh = fresh(folded, row, context);
+    let owed = decide_doubt(folded, row, &fresh, known, context);
+    // Any record of a row that was stored silently is news of it.
+    let announces = !row.announced && (folded.added || folded.last > row.history_id);
+    if fresh.is_empty() && !announces {
+        return match owed {
+            Some(owed) => Decision::Write(Change::new(id, None, Some(owed), known, Told::Updated)),
+            None => Decision::Nothing,
+        };
     }
     let mut labels = row.labels.clone();
     replay(&mut labels, &fresh);
-    let write = RowWrite::Labels { id: folded.id, labels, history_id: folded.last };
-    Decision::Write(Change::new(folded.id, Some(write), None, known))
+    let history_id = if context.settings.keeps(Guard::SkipOldRecords) {
+        folded.last.max(row.history_id)
+    } else {
+        folded.last
+    };
+    let told = if folded.added { Told::Created } else { Told::Updated };
+    let touched = context.touched(&row.touched, &fresh);
+    let write = if context.scope.holds(&labels) {
+        RowWrite::Labels { id, labels, history_id, announced: true, touched }
+    } else {
+        let state = RowState::OutOfScope;
+        RowWrite::Tombstone { id, state, history_id, labels: Some(labels), touched }
+    };
+    Decision::Write(Change::new(id, Some(write), owed, known, told))
+}
+
+/// What becomes of the debt of a stored message, or begins one.
+fn decide_doubt(
+    folded: &Folded,
+    row: &RowHead,
+    fresh: &[(HistoryId, String, bool)],
+    known: &Known,
+    context: &Context,
+) -> Option<OwedWrite> {
+    let is_new = folded.last > row.history_id;
+    let owed = known.owed.get(&folded.id);
+    let doubted = owed.is_some_and(|owed| owed.reason != OwedReason::Vanished);
+    if !(doubted || context.replays && missed(folded, row)) {
+        // A record above the row: it lives, whatever a listing missed.
+        return (owed.is_some() && is_new).then_some(OwedWrite::Clear(folded.id));
+    }
+    let wanted = doubt(folded, fresh, owed, context);
+    let says_more = owed.is_none_or(|owed| owed.label_changes != wanted.label_changes);
+    (is_new || !doubted || says_more).then_some(OwedWrite::Put(wanted))
+}
+
+/// A get decides, at a time at which no answer is older than the doubt. The records since are replayed over it.
+fn doubt(
+    folded: &Folded,
+    fresh: &[(HistoryId, String, bool)],
+    owed: Option<&Owed>,
+    context: &Context,
+) -> Owed {
+    let mut wanted = owed.cloned().map_or_else(|| Wanted::listed(folded.id), Wanted::from_owed);
+    // Not the row's id: a comparison may have raised that above the message's own.
+    wanted.at_least = wanted.at_least.max(Some(folded.last));
+    wanted.label_changes.extend(fresh.iter().cloned());
+    // What was gathered of a label gives way to a later record of it, though that came to light after others.
+    let gathered: Vec<String> = wanted.label_changes.iter().map(|(_, label, _)| label.clone()).collect();
+    let again = folded.label_changes.iter().filter(|(_, label, _)| gathered.contains(label));
+    wanted.label_changes.extend(again.cloned());
+    keep_last_of_each_label(&mut wanted.label_changes);
+    let due_at = Some(context.now + STALE_MAX);
+    wanted.owed(OwedReason::Waiting, 0, due_at, context)
+}
+
+/// A message that lives outside the scope: its labels are kept, so that only one that enters is fetched.
+fn decide_outside(folded: Folded, row: &RowHead, known: &Known, context: &Context) -> Decision {
+    let id = folded.id;
+    let seen = fresh(&folded, row, context);
+    if context.replays && missed(&folded, row) {
+        let doubt = OwedWrite::Put(doubt(&folded, &seen, None, context));
+        return Decision::Write(Change::new(id, None, Some(doubt), known, Told::Updated));
+    }
+    if seen.is_empty() || folded.last <= row.history_id {
+        return Decision::Nothing;
+    }
+    let mut labels = row.labels.clone();
+    replay(&mut labels, &seen);
+    if context.scope.holds(&labels) {
+        return decide_unknown(folded, known);
+    }
+    let history_id = folded.last;
+    let (state, touched) = (RowState::OutOfScope, context.touched(&row.touched, &seen));
+    let write = RowWrite::Tombstone { id, state, history_id, labels: Some(labels), touched };
+    Decision::Write(Change::new(id, Some(write), None, known, Told::Updated))
 }
 
 fn decide_unknown(folded: Folded, known: &Known) -> Decision {
@@ -103,30 +223,36 @@ fn decide_unknown(folded: Folded, known: &Known) -> Decision {
         Some(owed) => Wanted::from_owed(owed.clone()),
         None => Wanted::listed(folded.id),
     };
-    // Only records not seen before: a page may be read twice.
-    let seen = wanted.at_least.unwrap_or(HistoryId(0));
+    // What the row holds is applied already. The rest is gathered: a page may be read twice, and a poll may find
+    // a record that was invisible when later ones came.
+    let stored = known.rows.get(&folded.id).map_or(HistoryId(0), |row| row.history_id);
+    let (seen, before) = (wanted.at_least.unwrap_or(HistoryId(0)), wanted.label_changes.clone());
+    wanted.label_changes.extend(folded.label_changes.into_iter().filter(|(record, ..)| *record > stored));
+    keep_last_of_each_label(&mut wanted.label_changes);
+    if folded.last <= seen && wanted.label_changes == before {
+        return Decision::Nothing;
+    }
     if folded.last > seen
         && let Some(owed) = &mut wanted.owed
     {
         // A new record: the message lived after all.
         owed.missing_since = None;
     }
-    wanted.label_changes.extend(folded.label_changes.into_iter().filter(|(record, ..)| *record > seen));
-    keep_last_of_each_label(&mut wanted.label_changes);
-    wanted.at_least = Some(seen.max(folded.last));
+    wanted.at_least = Some(folded.last.max(seen));
+    // What records tell of is news, whoever stores it.
+    wanted.announce = true;
     let already_owed = wanted.owed.is_some();
     Decision::Fetch { wanted, urgent: folded.added && !already_owed }
 }
 
 /// Replaying a label's last change gives what replaying all of them gives, and a row stays small.
 fn keep_last_of_each_label(changes: &mut Vec<(HistoryId, String, bool)>) {
-    let last: BTreeMap<String, HistoryId> =
-        changes.iter().map(|(record, label, _)| (label.clone(), *record)).collect();
-    let mut kept = BTreeMap::new();
+    let mut last: BTreeMap<String, (HistoryId, bool)> = BTreeMap::new();
     for (record, label, added) in changes.drain(..) {
-        if last.get(&label) == Some(&record) {
-            kept.insert(label, (record, added));
+        let kept = last.entry(label).or_insert((record, added));
+        if kept.0 <= record {
+            *kept = (record, added);
         }
     }
-    changes.extend(kept.into_iter().map(|(label, (record, added))| (record, label, added)));
+    changes.extend(last.into_iter().map(|(label, (record, added))| (record, label, added)));
 }

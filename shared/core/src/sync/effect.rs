@@ -1,5 +1,7 @@
 //! What the engine asks for and what it is told: decisions, not bytes.
 
+use std::collections::BTreeMap;
+
 use jiff::{SignedDuration, Timestamp};
 
 use crate::{
@@ -9,7 +11,7 @@ use crate::{
     message::{Message, RowHead},
     owed::Owed,
     state::{Status, Sync, Window},
-    sync::commit::Commit,
+    sync::{commit::Commit, listing::Listing},
 };
 
 /// One thing to do. Every variant is small enough to be logged and to be told apart in a trace.
@@ -55,6 +57,11 @@ pub enum Effect {
     },
     /// Names of all labels. Answer: [`Seen::LabelNames`].
     ListLabels,
+    /// How many messages wear each of these labels, by Gmail's own counters; of all labels when empty.
+    /// Answer: [`Seen::LabelCounts`].
+    CountLabels(Vec<String>),
+    /// How many live rows wear each label, by our counters. Answer: [`Seen::LabelCounts`].
+    ReadLabelCounts,
     /// Heads of these rows, read consistently; those not stored are absent. Answer: [`Seen::Rows`].
     ReadRows(Vec<MessageId>),
     /// Heads of all rows in the order of their ids, a page after this id. Answer: [`Seen::RowPage`].
@@ -62,7 +69,8 @@ pub enum Effect {
         /// Exclusive.
         after: Option<MessageId>,
     },
-    /// What is owed and due at `now`, earliest first, at most `limit`. Answer: [`Seen::Owed`].
+    /// What is owed and is to be tried again by itself, due or not, earliest first, at most `limit`. Answer:
+    /// [`Seen::Owed`].
     ReadOwed {
         /// Most items.
         limit: u32,
@@ -72,6 +80,18 @@ pub enum Effect {
     /// Get these messages, put their bodies into the object store. Answer: [`Seen::Fetched`], one result
     /// for each id.
     Fetch(Vec<MessageId>),
+    /// Keep a listing that the end of the run cuts short. Answer: [`Seen::Done`].
+    SaveListing {
+        /// Under the mailbox's prefix.
+        key: String,
+        /// What is known so far.
+        listing: Box<Listing>,
+    },
+    /// Read a listing that was kept. Answer: [`Seen::Listing`]; `None` when it is gone or cannot be read.
+    LoadListing {
+        /// The object.
+        key: String,
+    },
     /// Write a fetch list, newest first. Answer: [`Seen::Done`].
     SaveList {
         /// Under the mailbox's prefix.
@@ -147,6 +167,10 @@ pub enum Seen {
     Listed(ListPage),
     /// See [`Effect::ListLabels`].
     LabelNames(Vec<String>),
+    /// See [`Effect::CountLabels`]; a label that nobody wears may be absent.
+    LabelCounts(BTreeMap<String, i64>),
+    /// See [`Effect::LoadListing`].
+    Listing(Option<Box<Listing>>),
     /// See [`Effect::ReadRows`].
     Rows(Vec<(MessageId, RowHead)>),
     /// See [`Effect::ScanRows`]; the bool says whether more follow.

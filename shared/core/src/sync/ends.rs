@@ -8,9 +8,11 @@ use crate::{
     retry::jittered,
     state::Status,
     sync::{
+        commit::Happened,
         commits::{After, closing_chunks, closings},
         effect::{Effect, Outcome},
         engine::{Engine, Held, Next, Step, earlier},
+        lister::Then,
     },
 };
 
@@ -32,7 +34,7 @@ const BURST_WAIT: SignedDuration = SignedDuration::from_secs(2);
 const LOOKS_MAX: u32 = 50;
 
 /// How the lease is to be given back.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Release {
     pub due_at: Option<Timestamp>,
     pub status: Option<Status>,
@@ -77,7 +79,10 @@ impl Engine {
         let hint = soon
             .map(|due| due.duration_since(now))
             .filter(|wait| *wait <= HINT_MAX)
+            // One that is still on its way and comes no later will do: else two hints that meet sustain each other.
+            .filter(|wait| !held.hint_at.is_some_and(|at| at > now + HINT_AGAIN && at <= now + *wait))
             .map(|wait| (Lane::Sync, wait));
+        held.hint_at = hint.map(|(_, wait)| now + wait).or(held.hint_at);
         let due_at = Some(soon.map_or(poll, |due| due.min(poll)));
         let outcome = Outcome::Synced(self.counts.clone());
         self.hand_over(held, Release { due_at, status: None, insist: false, hint, hinted: false, outcome })
@@ -91,6 +96,9 @@ impl Engine {
 
     /// Something remains; it goes on in another run.
     pub(super) fn continue_later(&mut self, held: &mut Held, wait: SignedDuration, now: Timestamp) -> Next {
+        if let Ok(next) = self.keep_listing(held, Then::Later(wait)) {
+            return next;
+        }
         let release = self.release_for_later(held, wait, now);
         self.hand_over(held, release)
     }
@@ -139,17 +147,26 @@ impl Engine {
     pub(super) fn next_poll(&self, held: &Held, now: Timestamp) -> Timestamp {
         let watched = held.sync.watch_expires_at.is_some_and(|expires| expires > now);
         let interval = if watched { self.settings.interval } else { self.settings.interval_without_watch };
-        now + jittered(interval, self.dice)
+        now + jittered(interval, self.dice())
     }
 
     /// One failure of the mailbox as a whole: written down, and a time for the next try.
     pub(super) fn fail(&mut self, held: &mut Held, failure: Failure, now: Timestamp) -> Next {
+        // A quota that is used up must not make a long listing begin anew.
+        let failure = match failure.disposition {
+            Disposition::Retry(_) => match self.keep_listing(held, Then::Fail(failure)) {
+                Ok(next) => return next,
+                Err(Then::Fail(failure)) => failure,
+                Err(Then::Later(_)) => return self.continue_later(held, SignedDuration::ZERO, now),
+            },
+            _ => failure,
+        };
         let mut progress = held.sync.progress.clone();
         progress.errors.last = Some(failure.message.clone());
         let (status, after) = match failure.disposition {
             Disposition::NeedsReauth => (Some(Status::NeedsReauth), None),
             Disposition::NeedsAttention => (Some(Status::NeedsAttention), None),
-            Disposition::Retry(after) => (None, Some(after)),
+            Disposition::Retry(after) | Disposition::Wait(after) => (None, Some(after)),
             Disposition::Debt | Disposition::Defect => (None, Some(SignedDuration::from_mins(5))),
         };
         let mut close = status.is_some();
@@ -176,7 +193,26 @@ impl Engine {
         } else {
             Vec::new()
         };
-        self.commit(held, closing_chunks(Vec::new(), &closing), progress, After::Release(release), now)
+        let mut pieces = closing_chunks(Vec::new(), &closing);
+        if close && let Some(piece) = pieces.last_mut() {
+            let error = progress.errors.last.clone().unwrap_or_default();
+            piece.happened.push(match status {
+                Some(Status::NeedsReauth) => Happened::NeedsReauth,
+                _ => Happened::SyncFailed { error },
+            });
+        }
+        self.commit(held, pieces, progress, After::Release(release), now)
+    }
+
+    /// The first continuation cannot go on: its request fails, and somebody must look. The work stays, to
+    /// begin anew when somebody has: the status is written with the release, and that may be refused.
+    pub(super) fn park_work(&mut self, held: &mut Held, failure: Failure, now: Timestamp) -> Next {
+        let progress = &mut held.sync.progress;
+        progress.step += 1;
+        if let Some(work) = progress.work.first_mut() {
+            (work.request, work.listing, work.list) = (None, None, None);
+        }
+        self.fail(held, failure, now)
     }
 }
 

@@ -9,13 +9,17 @@ use jiff::Timestamp;
 
 use crate::{
     failure::{Disposition, Failure},
-    ids::HistoryId,
+    ids::{HistoryId, MessageId},
     job::{Counts, Job, Lane, Request},
+    message::{RowHead, Touched},
+    owed::Owed,
     state::Sync,
     sync::{
         commits::Committing,
         effect::{Acquired, Effect, Observed, Outcome, Released, Seen},
         ends::{Release, failure_wait},
+        guards::Guard,
+        listing::Listing,
         look::Look,
         settings::Settings,
         slices::Slice,
@@ -23,19 +27,19 @@ use crate::{
 };
 
 /// The state machine of one run.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Engine {
     pub(super) settings: Settings,
     pub(super) job: Job,
     /// Nothing new is begun after this.
     pub(super) checkpoint_at: Timestamp,
-    /// Uniform in `[0, 1)`, for jitter.
-    pub(super) dice: f64,
+    /// The bits of a number uniform in `[0, 1)`, for jitter: a state of the machine can be compared.
+    dice: u64,
     phase: Phase,
     pub(super) counts: Counts,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Phase {
     RaisingTarget,
     CheckingStep,
@@ -46,7 +50,7 @@ enum Phase {
 }
 
 /// The mailbox while the lease is held, as last read and as written since.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Held {
     pub sync: Sync,
     /// `asked` as it was *before* the last look: the release is conditional on it.
@@ -60,6 +64,16 @@ pub(super) struct Held {
     pub wake_at: Option<Timestamp>,
     /// Whether the last look found records.
     pub found_news: bool,
+    /// The listing under way; it stays with the run while deltas go on.
+    pub listing: Option<Box<Listing>>,
+    /// The listing's page token is of an earlier run.
+    pub resumed: bool,
+    /// When `SYNC` was last read.
+    pub read_at: Timestamp,
+    /// When the hint that this run has sent last arrives.
+    pub hint_at: Option<Timestamp>,
+    /// Whether this run has compared the counters already.
+    pub probed: bool,
 }
 
 impl Held {
@@ -70,10 +84,36 @@ impl Held {
             |request: &Request| works.iter().any(|work| work.request.as_ref() == Some(&request.id));
         self.requests.iter().filter(|request| !attached(request)).cloned().collect()
     }
+
+    /// Rows as this epoch sees them: a history id of an earlier one compares with nothing.
+    pub fn current_rows(&self, rows: Vec<(MessageId, RowHead)>) -> Vec<(MessageId, RowHead)> {
+        let epoch = self.sync.progress.epoch;
+        let current = |(id, row): (MessageId, RowHead)| {
+            let row = if row.epoch == epoch {
+                row
+            } else {
+                RowHead { history_id: HistoryId(0), epoch, touched: Touched::new(), ..row }
+            };
+            (id, row)
+        };
+        rows.into_iter().map(current).collect()
+    }
+
+    /// What is owed as this epoch sees it: records of an earlier one say nothing any more.
+    pub fn current_owed(&self, owed: Vec<Owed>) -> Vec<Owed> {
+        let epoch = self.sync.progress.epoch;
+        let current = |owed: Owed| {
+            if owed.epoch == epoch {
+                return owed;
+            }
+            Owed { at_least: HistoryId(0), label_changes: Vec::new(), epoch, ..owed }
+        };
+        owed.into_iter().map(current).collect()
+    }
 }
 
 /// What a holder waits for.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum Step {
     Look(Look),
     Slice(Slice),
@@ -83,7 +123,7 @@ pub(super) enum Step {
     Rereading(Reread),
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum Reread {
     Look,
     Slices,
@@ -97,14 +137,28 @@ impl Engine {
     /// A machine for one job. `checkpoint_at` is the time after which nothing new is begun; `dice` is
     /// uniform in `[0, 1)`.
     pub fn new(settings: Settings, job: Job, checkpoint_at: Timestamp, dice: f64) -> Self {
-        Self { settings, job, checkpoint_at, dice, phase: Phase::Over, counts: Counts::default() }
+        Self {
+            settings,
+            job,
+            checkpoint_at,
+            dice: dice.to_bits(),
+            phase: Phase::Over,
+            counts: Counts::default(),
+        }
+    }
+
+    /// Uniform in `[0, 1)`.
+    pub(super) fn dice(&self) -> f64 {
+        f64::from_bits(self.dice)
     }
 
     /// The first effect.
     pub fn start(&mut self, now: Timestamp) -> Effect {
         // A push is a target, not proof. It is written down before the lease is tried: a holder who
         // reads the target after that will look for it, one who does not will be asked again.
-        if let Some(target) = self.job.target {
+        if let Some(target) = self.job.target
+            && self.settings.keeps(Guard::TargetBeforeLease)
+        {
             self.phase = Phase::RaisingTarget;
             return Effect::RaiseTarget(target);
         }
@@ -172,7 +226,19 @@ impl Engine {
                     looked_target: None,
                     wake_at: None,
                     found_news: false,
+                    listing: None,
+                    resumed: false,
+                    read_at: now,
+                    hint_at: None,
+                    probed: false,
                 });
+                // A left-out guard: the target is raised when its own holder has read it already.
+                if let Some(target) = self.job.target
+                    && !self.settings.keeps(Guard::TargetBeforeLease)
+                {
+                    self.phase = Phase::Holding(held, Step::Look(Look::Raising));
+                    return Effect::RaiseTarget(target);
+                }
                 let next = self.look(&mut held, now);
                 self.enter(held, next)
             }
@@ -191,11 +257,19 @@ impl Engine {
             (Step::Releasing(_) | Step::Handing(_) | Step::Rereading(_), Seen::Failed(failure)) => {
                 finish(Outcome::Interrupted(failure))
             }
+            // Out of quota, by our own count: that is no failure, and nobody sleeps.
+            (
+                Step::Look(_) | Step::Slice(_),
+                Seen::Failed(Failure { disposition: Disposition::Wait(after), .. }),
+            ) => self.continue_later(held, after, now),
+            (Step::Slice(Slice::Listing), Seen::Failed(failure)) => {
+                self.page_token_refused(held, failure, now)
+            }
             (Step::Look(_) | Step::Slice(_), Seen::Failed(failure)) => self.fail(held, failure, now),
             // Nothing can be written now, the failure neither: the lease goes back, the hint comes again.
             (Step::Committing(_), Seen::Failed(failure)) => {
                 let wait = match failure.disposition {
-                    Disposition::Retry(after) => after.max(failure_wait(1)),
+                    Disposition::Retry(after) | Disposition::Wait(after) => after.max(failure_wait(1)),
                     _ => failure_wait(4),
                 };
                 let release = self.release_for_later(held, wait, now);
@@ -248,6 +322,7 @@ impl Engine {
         }
         let asked = sync.asked;
         held.sync = sync;
+        held.read_at = now;
         match reread {
             Reread::Look => {
                 held.asked = asked;

@@ -1,52 +1,68 @@
 //! A look: the requests that wait, what changed since the cursor, and what is owed and due.
 
+use std::collections::BTreeMap;
+
 use jiff::{SignedDuration, Timestamp};
 
 use crate::{
     failure::{Disposition, Failure},
     ids::{HistoryId, MessageId},
-    job::{Counts, JobError, JobKind, JobStatus, Request},
+    job::{Counts, JobError, JobStatus, Request, Trigger},
     owed::Owed,
-    state::{Errors, Lag, Progress, Status, Window, Work, WorkKind},
+    state::{Errors, Lag, Progress, Status, WorkKind},
     sync::{
         batch::Batch,
         commits::{After, closing_chunks, closings},
         delta::{Decision, Folded, decide, fold},
-        effect::{Effect, HistoryPage, Outcome, Profile, Seen},
+        effect::{Effect, HistoryPage, Outcome, Seen},
         ends::Release,
         engine::{Engine, Held, Next, Step, earlier, unexpected},
+        guards::Guard,
         settle::{Context, Wanted},
         slices::owes_nothing,
-        writes::{Known, chunks},
+        writes::{Chunk, Known, chunks},
     },
 };
 
 /// What a look waits for.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum Look {
+    Raising,
     Requests,
+    DebtRows(Vec<Request>),
+    Debts(Vec<Request>, Known),
     Profile(Why),
     History(Page),
     Rows(Page, Vec<Folded>),
     OwedOf(Page, Vec<Folded>, Known),
     Fetch(Page, Batch),
     Lowering,
+    Counts,
+    OurCounts(BTreeMap<String, i64>),
+    Present(BTreeMap<String, i64>, BTreeMap<String, i64>),
     Owed,
     OwedRows(Vec<Owed>, Option<Timestamp>),
     OwedFetch(Batch, Option<Timestamp>),
 }
 
 /// Why Gmail's profile is asked for.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Why {
     /// The mailbox has no cursor yet.
     Begin,
     /// The cursor is too old.
     Expired,
+    /// History's present stays below the cursor.
+    Behind,
 }
 
+/// Polls whose cursors are remembered.
+const MARKS_MAX: usize = 2;
+/// Two polls within this are one: below the shortest interval between polls.
+const MARK_AGE: SignedDuration = SignedDuration::from_mins(4);
+
 /// Where a delta is. Page tokens live inside one invocation; the next one lists from the cursor.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Page {
     start: HistoryId,
     token: Option<String>,
@@ -60,6 +76,12 @@ const LAG_WAITS: [i64; 3] = [2, 5, 15];
 /// Owed messages fetched at once.
 const OWED_BATCH: u32 = 75;
 
+impl From<HistoryId> for Page {
+    fn from(start: HistoryId) -> Self {
+        Self { start, token: None, first: None, last_record: None }
+    }
+}
+
 impl Engine {
     /// Begins a look with the state as just read.
     pub(super) fn look(&mut self, held: &mut Held, now: Timestamp) -> Next {
@@ -67,6 +89,7 @@ impl Engine {
         held.look_counts = Counts::default();
         held.wake_at = None;
         held.found_news = false;
+        held.read_at = now;
         if let Some(until) = self.resting_until(held, now) {
             let outcome = Outcome::Continued(Counts::default());
             let release = Release {
@@ -87,32 +110,65 @@ impl Engine {
 
     pub(super) fn look_step(&mut self, held: &mut Held, look: Look, seen: Seen, now: Timestamp) -> Next {
         match (look, seen) {
+            (Look::Raising, Seen::Done) => self.look(held, now),
             (Look::Requests, Seen::Requests(requests)) => self.requested(held, requests, now),
+            (Look::DebtRows(requests), Seen::Rows(rows)) => {
+                let rows = held.current_rows(rows).into_iter().collect();
+                let ids = requests.iter().filter_map(|request| request.options.message).collect();
+                let known = Known { rows, ..Known::default() };
+                (Step::Look(Look::Debts(requests, known)), Effect::ReadOwedOf(ids))
+            }
+            (Look::Debts(requests, mut known), Seen::Owed(owed)) => {
+                known.owed = held.current_owed(owed).into_iter().map(|owed| (owed.id, owed)).collect();
+                self.decide_debts(held, &requests, known, now)
+            }
             (Look::Profile(why), Seen::Profile(profile)) => self.profiled(held, why, &profile, now),
             (Look::History(page), Seen::History(answer)) => self.paged(held, page, answer, now),
-            (Look::History(_), Seen::HistoryExpired) => {
-                (Step::Look(Look::Profile(Why::Expired)), Effect::GetProfile)
-            }
+            // An earlier mark that has expired proves nothing.
+            (Look::History(page), Seen::HistoryExpired) => match held.sync.progress.cursor {
+                Some(cursor) if page.start < cursor => self.next_page(held, Page::from(cursor), now),
+                _ => (Step::Look(Look::Profile(Why::Expired)), Effect::GetProfile),
+            },
             (Look::Rows(page, folded), Seen::Rows(rows)) => {
-                let known = Known { rows: rows.into_iter().collect(), ..Known::default() };
-                self.rows_read(held, page, folded, known, now)
+                let rows = held.current_rows(rows).into_iter().collect();
+                self.rows_read(held, page, folded, Known { rows, ..Known::default() }, now)
             }
             (Look::OwedOf(page, folded, mut known), Seen::Owed(owed)) => {
-                known.owed = owed.into_iter().map(|owed| (owed.id, owed)).collect();
+                known.owed = held.current_owed(owed).into_iter().map(|owed| (owed.id, owed)).collect();
                 self.decided(held, page, folded, known, now)
             }
             (Look::Fetch(page, batch), Seen::Fetched(fetched)) => {
                 self.count_fetched(held, fetched.len());
-                match batch.resolve(fetched, &self.context(held, now)) {
+                let context = self.context(held, now);
+                match batch.resolve(fetched, &context) {
                     Err(failure) => self.fail(held, failure, now),
-                    Ok(resolved) => self.commit_page(held, page, resolved.with_later_owed(now), now),
+                    Ok(resolved) => self.commit_page(held, page, resolved.with_later_owed(&context), now),
                 }
             }
+            (look, seen) => self.rest_step(held, look, seen, now),
+        }
+    }
+
+    /// What follows the history.
+    fn rest_step(&mut self, held: &mut Held, look: Look, seen: Seen, now: Timestamp) -> Next {
+        match (look, seen) {
             (Look::Lowering, Seen::Done) => self.owed(held, now),
-            (Look::Owed, Seen::Owed(owed)) => self.owed_read(held, owed, now),
+            (Look::Counts, Seen::LabelCounts(theirs)) => {
+                (Step::Look(Look::OurCounts(theirs)), Effect::ReadLabelCounts)
+            }
+            (Look::OurCounts(theirs), Seen::LabelCounts(ours)) => {
+                (Step::Look(Look::Present(theirs, ours)), Effect::GetProfile)
+            }
+            (Look::Present(theirs, ours), Seen::Profile(profile)) => {
+                self.probed(held, &theirs, &ours, &profile, now)
+            }
+            (Look::Owed, Seen::Owed(owed)) => {
+                let owed = held.current_owed(owed);
+                self.owed_read(held, owed, now)
+            }
             (Look::OwedRows(owed, next_due), Seen::Rows(rows)) => {
                 let known = Known {
-                    rows: rows.into_iter().collect(),
+                    rows: held.current_rows(rows).into_iter().collect(),
                     owed: owed.iter().map(|owed| (owed.id, owed.clone())).collect(),
                 };
                 let wanted = owed.into_iter().map(Wanted::from_owed).collect();
@@ -122,10 +178,11 @@ impl Engine {
             }
             (Look::OwedFetch(batch, next_due), Seen::Fetched(fetched)) => {
                 self.count_fetched(held, fetched.len());
-                match batch.resolve(fetched, &self.context(held, now)) {
+                let context = self.context(held, now);
+                match batch.resolve(fetched, &context) {
                     Err(failure) => self.fail(held, failure, now),
                     Ok(resolved) => {
-                        let batch = resolved.with_later_owed(now);
+                        let batch = resolved.with_later_owed(&context);
                         let due = earlier(next_due, batch.owed_due_at);
                         let progress = Progress { owed_due_at: due, ..held.sync.progress.clone() };
                         self.commit(held, chunks(batch.changes), progress, After::Owed, now)
@@ -137,8 +194,22 @@ impl Engine {
     }
 
     pub(super) fn context(&self, held: &Held, now: Timestamp) -> Context {
-        let cursor = held.sync.progress.cursor.unwrap_or(HistoryId(0));
-        Context { now, cursor, gap: held.sync.progress.gap, grace: self.settings.visibility_grace }
+        let progress = &held.sync.progress;
+        let baselines = progress.work.iter().filter_map(|work| match work.kind {
+            WorkKind::Resync { baseline, .. } => Some(baseline),
+            WorkKind::Initial { .. } | WorkKind::Backfill { .. } => None,
+        });
+        Context {
+            now,
+            cursor: progress.cursor.unwrap_or(HistoryId(0)),
+            gap: progress.gap,
+            first_cursor: progress.first_cursor.unwrap_or(HistoryId(0)),
+            epoch: progress.epoch,
+            scope: held.sync.scope.clone(),
+            replays: false,
+            compared_from: baselines.min(),
+            settings: self.settings.clone(),
+        }
     }
 
     fn requested(&mut self, held: &mut Held, requests: Vec<Request>, now: Timestamp) -> Next {
@@ -163,54 +234,26 @@ impl Engine {
                 now,
             );
         }
+        let debts: Vec<Request> =
+            held.requests.iter().filter(|request| request.kind.is_about_debts()).cloned().collect();
+        if !debts.is_empty() {
+            let ids = debts.iter().filter_map(|request| request.options.message).collect();
+            return (Step::Look(Look::DebtRows(debts)), Effect::ReadRows(ids));
+        }
         match held.sync.progress.cursor {
             None => (Step::Look(Look::Profile(Why::Begin)), Effect::GetProfile),
-            Some(start) => {
+            Some(cursor) => {
                 held.looked_target = held.sync.target;
-                self.next_page(held, Page { start, token: None, first: None, last_record: None }, now)
+                // A poll lists from an earlier mark: a record may have been invisible while its id was out.
+                let mark = held.sync.progress.marks.first().filter(|_| self.is_poll(held));
+                self.next_page(held, Page::from(mark.map_or(cursor, |mark| *mark.min(&cursor))), now)
             }
         }
     }
 
-    fn profiled(&mut self, held: &mut Held, why: Why, profile: &Profile, now: Timestamp) -> Next {
-        let mut progress = held.sync.progress.clone();
-        progress.step += 1;
-        let baseline = profile.history_id;
-        let work =
-            |kind, request| Work { kind, request, list: None, started_at: now, counts: Counts::default() };
-        match why {
-            // Baseline before listing: mail that arrives while it lists would fall between the two.
-            Why::Begin => {
-                let initial = held.requests.iter().find(|request| request.kind == JobKind::Initial);
-                let window = self.first_window();
-                progress.first_cursor = Some(baseline);
-                progress
-                    .work
-                    .push(work(WorkKind::Initial { window }, initial.map(|request| request.id.clone())));
-            }
-            // Everything is listed and compared. The cursor moves to the baseline in the same write, so
-            // that deltas go on and the gap before it can never be taken as synced.
-            Why::Expired => {
-                progress.gap = Some(baseline);
-                let mut requests: Vec<_> = progress.work.drain(..).filter_map(|open| open.request).collect();
-                let first = (!requests.is_empty()).then(|| requests.remove(0));
-                progress.work.push(work(WorkKind::Resync { baseline }, first));
-                progress
-                    .work
-                    .extend(requests.into_iter().map(|id| work(WorkKind::Resync { baseline }, Some(id))));
-            }
-        }
-        progress.cursor = Some(baseline);
-        progress.lag = None;
-        self.commit(held, chunks(Vec::new()), progress, After::Look, now)
-    }
-
-    pub(super) fn first_window(&self) -> Window {
-        match (self.settings.initial_newest, self.settings.initial_days) {
-            (0, 0) => Window::All,
-            (0, days) => Window::Days(days),
-            (newest, _) => Window::Newest(newest),
-        }
+    /// Whether this look is a scheduled one: the first of its run.
+    fn is_poll(&self, held: &Held) -> bool {
+        self.job.trigger == Trigger::Schedule && held.looks == 1
     }
 
     pub(super) fn next_page(&mut self, held: &mut Held, page: Page, now: Timestamp) -> Next {
@@ -222,12 +265,17 @@ impl Engine {
     }
 
     fn paged(&mut self, held: &mut Held, mut page: Page, answer: HistoryPage, now: Timestamp) -> Next {
-        page.first = page.first.or(Some(answer.history_id));
+        let earlier_page = page.first.filter(|_| self.settings.keeps(Guard::FirstPageWins));
+        page.first = earlier_page.or(Some(answer.history_id));
         page.token = answer.next_page_token;
+        if answer.records.is_empty() && page.token.is_none() && page.first < held.sync.progress.cursor {
+            return self.is_behind(held, now);
+        }
+        held.sync.progress.behind = 0;
         page.last_record = answer.records.iter().map(|record| record.id).max().or(page.last_record);
         let folded = fold(&answer.records);
         self.count_listed(held, folded.len());
-        held.found_news |= !folded.is_empty();
+        held.found_news |= folded.iter().any(|folded| Some(folded.last) > held.sync.progress.cursor);
         if folded.is_empty() {
             // A page may hold nothing and still have a successor.
             return self.commit_page(held, page, Batch::default(), now);
@@ -261,17 +309,19 @@ impl Engine {
     ) -> Next {
         let mut batch = Batch { known, ..Batch::default() };
         let inline_max = self.settings.inline_fetch_max;
+        let replays = Some(page.start) < held.sync.progress.cursor;
+        let context = Context { replays, ..self.context(held, now) };
         for one in folded {
-            match decide(one, &batch.known) {
+            match decide(one, &batch.known, &context) {
                 Decision::Nothing => {}
-                Decision::Write(change) => batch.changes.push(change),
+                Decision::Write(change) => batch.add(change),
                 Decision::Fetch { wanted, urgent } if urgent && batch.wanted.len() < inline_max => {
                     batch.wanted.push(wanted);
                 }
                 // A label change on 100,000 messages not stored yet must not become 100,000 gets here.
                 Decision::Fetch { wanted, .. } => {
-                    let due_at = wanted.owed.as_ref().map_or(now, |owed| owed.due_at);
-                    batch.wait(&wanted, due_at, now);
+                    let due_at = wanted.owed.as_ref().and_then(|owed| owed.due_at).unwrap_or(now);
+                    batch.wait(&wanted, due_at, &context);
                 }
             }
         }
@@ -285,17 +335,25 @@ impl Engine {
     fn commit_page(&mut self, held: &mut Held, page: Page, batch: Batch, now: Timestamp) -> Next {
         let mut progress = held.sync.progress.clone();
         progress.owed_due_at = earlier(progress.owed_due_at, batch.owed_due_at);
-        let read_to = page.last_record.max(progress.cursor);
+        let read_to = self.later(page.last_record, progress.cursor);
         let pieces = chunks(batch.changes);
         if page.token.is_some() {
-            let nothing_new = read_to == progress.cursor && pieces.iter().all(|piece| piece.rows.is_empty());
+            let says_nothing = |piece: &Chunk| piece.rows.is_empty() && piece.owed.is_empty();
+            let nothing_new = read_to == progress.cursor && pieces.iter().all(says_nothing);
             progress.cursor = read_to;
             if nothing_new {
                 return self.next_page(held, page, now);
             }
             return self.commit(held, pieces, progress, After::NextPage(page), now);
         }
-        progress.cursor = read_to.max(page.first);
+        progress.cursor = self.later(read_to, page.first);
+        let is_new = progress.marked_at.is_none_or(|at| now.duration_since(at) >= MARK_AGE);
+        if self.is_poll(held) && is_new {
+            progress.marked_at = Some(now);
+            progress.marks.extend(progress.cursor);
+            let old = progress.marks.len().saturating_sub(MARKS_MAX);
+            progress.marks.drain(..old);
+        }
         progress.last_sync_at = Some(now);
         progress.errors = Errors::default();
         self.note_lag(held, &mut progress, now);
@@ -315,36 +373,16 @@ impl Engine {
             progress.lag = None;
             return;
         };
-        let tries = progress.lag.filter(|lag| lag.target == target).map_or(0, |lag| lag.tries) + 1;
-        progress.lag = Some(Lag { target, tries });
-        let wait = usize::try_from(tries - 1).ok().and_then(|index| LAG_WAITS.get(index));
-        held.wake_at = wait.map(|seconds| now + SignedDuration::from_secs(*seconds));
-    }
-
-    /// Sorts the open requests: those that this delta served are returned, a full one becomes work.
-    fn serve(&self, held: &mut Held, progress: &mut Progress, now: Timestamp) -> Vec<Request> {
-        let Some(baseline) = progress.cursor else { return Vec::new() };
-        let mut served = Vec::new();
-        for request in &held.unattached() {
-            match request.kind {
-                JobKind::Incremental | JobKind::Initial => served.push(request.clone()),
-                JobKind::Full if progress.work.len() < Progress::WORK_MAX => {
-                    let kind = WorkKind::Resync { baseline };
-                    let request = Some(request.id.clone());
-                    progress.step += 1;
-                    progress.work.push(Work {
-                        kind,
-                        request,
-                        list: None,
-                        started_at: now,
-                        counts: Counts::default(),
-                    });
-                }
-                // Its turn comes when a place is free.
-                JobKind::Full => {}
-            }
+        let before = progress.lag.filter(|lag| lag.target == target);
+        if let Some(next_at) = before.and_then(|lag| lag.next_at).filter(|at| *at > now) {
+            held.wake_at = Some(next_at);
+            return;
         }
-        served
+        let tries = before.map_or(0, |lag| lag.tries) + 1;
+        let wait = usize::try_from(tries - 1).ok().and_then(|index| LAG_WAITS.get(index));
+        let next_at = wait.map(|seconds| now + SignedDuration::from_secs(*seconds));
+        progress.lag = Some(Lag { target, tries, next_at });
+        held.wake_at = next_at;
     }
 
     pub(super) fn delta_done(&mut self, held: &mut Held, now: Timestamp) -> Next {
@@ -370,8 +408,9 @@ impl Engine {
 
     fn owed_read(&mut self, held: &mut Held, owed: Vec<Owed>, now: Timestamp) -> Next {
         let full = owed.len() >= OWED_BATCH as usize;
-        let (due, not_due): (Vec<Owed>, Vec<Owed>) = owed.into_iter().partition(|owed| owed.due_at <= now);
-        let next_due = not_due.iter().map(|owed| owed.due_at).min().or(full.then_some(now));
+        let is_due = |owed: &Owed| owed.due_at.is_some_and(|due| due <= now);
+        let (due, not_due): (Vec<Owed>, Vec<Owed>) = owed.into_iter().partition(is_due);
+        let next_due = not_due.iter().filter_map(|owed| owed.due_at).min().or(full.then_some(now));
         if due.is_empty() {
             let progress = Progress { owed_due_at: next_due, ..held.sync.progress.clone() };
             return self.commit(held, chunks(Vec::new()), progress, After::Owed, now);
@@ -383,7 +422,7 @@ impl Engine {
     /// What is long: slices, on the queue where they make nobody wait.
     fn work(&mut self, held: &mut Held, now: Timestamp) -> Next {
         if held.sync.progress.work.is_empty() {
-            return self.rest(held, now);
+            return self.probe_or_rest(held, now);
         }
         if self.is_backfill() {
             return self.next_slice(held, now);

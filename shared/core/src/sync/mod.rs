@@ -11,22 +11,32 @@
 //! is in the [`Observed`] it was given; what it wants is in the [`Effect`] it returns.
 
 mod batch;
+mod begin;
 mod commit;
 mod commits;
+mod compare;
 mod delta;
+mod drive;
 mod effect;
 mod ends;
 mod engine;
+mod guards;
+mod lister;
+mod listing;
 mod look;
+mod probe;
 mod settings;
 mod settle;
 mod slices;
 mod writes;
 
-pub use commit::{Commit, JobClose, OwedWrite, RowWrite};
+pub use commit::{Commit, Event, Happened, JobClose, MessageNews, OwedWrite, RowWrite};
+pub use drive::{World, drive};
 pub use effect::{
     Acquired, Committed, Effect, Fetched, HistoryPage, HistoryRecord, ListPage, Observed, Outcome, Profile,
     RecordChange, Released, Seen,
 };
 pub use engine::Engine;
+pub use guards::{Guard, Mutant};
+pub use listing::Listing;
 pub use settings::Settings;

@@ -2,8 +2,10 @@
 
 use jiff::SignedDuration;
 
+use crate::sync::guards::Mutant;
+
 /// The engine's bounds and intervals.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Settings {
     /// How long a lease lasts: the worker's time-out and a little more, so that a living worker never loses it.
     pub lease: SignedDuration,
@@ -21,6 +23,19 @@ pub struct Settings {
     pub inline_fetch_max: usize,
     /// Ids of one slice: fetched and committed together.
     pub slice: u32,
+    /// How long a listing goes on before the mailbox is looked at again.
+    pub glance: SignedDuration,
+    /// Share of the mailbox that a comparison may find gone, percent; above it, and above
+    /// [`Settings::guard_messages`], it stops and somebody must look.
+    pub guard_percent: u32,
+    /// Messages that a comparison may find gone, however small the mailbox.
+    pub guard_messages: u64,
+    /// How old a probe may get before a poll makes another.
+    pub probe_interval: SignedDuration,
+    /// Shortest time between two comparisons that a probe begins.
+    pub repair_interval: SignedDuration,
+    /// The guard that is left out, for proofs only.
+    pub mutant: Mutant,
 }
 
 impl Default for Settings {
@@ -34,6 +49,12 @@ impl Default for Settings {
             initial_days: 30,
             inline_fetch_max: 100,
             slice: 75,
+            glance: SignedDuration::from_secs(1),
+            guard_percent: 10,
+            guard_messages: 50,
+            probe_interval: SignedDuration::from_hours(6),
+            repair_interval: SignedDuration::from_hours(24),
+            mutant: Mutant::NONE,
         }
     }
 }

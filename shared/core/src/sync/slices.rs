@@ -1,85 +1,85 @@
-//! Slices: one listing, and the fetch list that it leaves, a batch at a time.
+//! Slices: a listing and the fetch list that it leaves, a batch at a time.
 //!
-//! The first copy lists its windows one after the other; a resync lists all ids and every label's ids
-//! and compares. Both leave a fetch list; a slice drains a stretch of it and commits. Between slices the
-//! mailbox is read again, and a delta runs as soon as somebody asks: new mail never waits behind old.
-
-use std::collections::BTreeSet;
+//! A backfill lists and fetches; a comparison lists everything, compares, and fetches what is missing. A slice
+//! drains a stretch of a fetch list and commits. Between slices the mailbox is read again, and a delta
+//! runs as soon as somebody asks: new mail never waits behind old.
 
 use jiff::{SignedDuration, Timestamp};
 
 use crate::{
-    ids::{HistoryId, MessageId},
+    ids::MessageId,
     job::JobStatus,
-    message::{Labels, RowHead},
-    owed::{Owed, OwedReason},
-    state::{FetchList, Window, Work, WorkKind},
+    message::{RowHead, RowState},
+    state::{FetchList, Progress, Window, Work, WorkKind},
     sync::{
         batch::Batch,
-        commit::{JobClose, RowWrite},
+        commit::{Happened, JobClose},
         commits::{After, closing_chunks},
-        effect::{Effect, ListPage, Seen},
+        compare::{RowPage, resync_of},
+        effect::{Effect, Seen},
         engine::{Engine, Held, Next, Step, earlier, unexpected},
-        look::defect,
+        lister::{Taken, Then},
         settle::Wanted,
-        writes::{Change, Known, chunks},
+        writes::{Known, chunks},
     },
 };
 
 /// What a slice waits for.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum Slice {
-    Listing(Listing),
-    LabelNames(Listing),
-    Scanning(Compare),
-    ScanOwed(Compare, Vec<(MessageId, RowHead)>, bool),
-    Saving(Vec<MessageId>),
+    LoadingListing,
+    Listing,
+    Present,
+    Quiet(Taken),
+    Total,
+    Totals,
+    LabelNames,
+    Rebase,
+    Keeping(String, Then),
+    Scanning,
+    ScanOwed(RowPage),
+    /// How many ids are not stored, and how many there are.
+    Saving(u64, u64),
     Loading,
     Rows(Vec<MessageId>),
     OwedOf(Vec<MessageId>, Known),
     Fetch(u64, Batch),
 }
 
-/// A listing under way: everything, then label by label.
-#[derive(Debug, Default)]
-pub(super) struct Listing {
-    /// In the order of the listing, newest first.
-    ids: Vec<MessageId>,
-    /// Labels still to be listed, the one being listed last.
-    names: Vec<String>,
-    /// Members of each label, sorted.
-    members: Vec<(String, Vec<MessageId>)>,
-    label: Option<String>,
-}
-
-/// A complete listing being compared with the rows, both in the order of their ids.
-#[derive(Debug)]
-pub(super) struct Compare {
-    baseline: HistoryId,
-    listed: Vec<MessageId>,
-    at: usize,
-    members: Vec<(String, Vec<MessageId>)>,
-    missing: Vec<MessageId>,
-    after: Option<MessageId>,
+/// What a fetch list holds: ids that are not stored, then ids of rows that a listing missed.
+#[derive(Debug, Default, Clone, PartialEq, Eq, Hash)]
+pub(super) struct FetchIds {
+    pub missing: Vec<MessageId>,
+    pub vanished: Vec<MessageId>,
 }
 
 impl Engine {
     /// The next slice of the first continuation.
     pub(super) fn next_slice(&mut self, held: &mut Held, now: Timestamp) -> Next {
         let Some(work) = held.sync.progress.work.first() else {
+            held.listing = None;
             // A request that found no place has one now.
-            return if held.requests.is_empty() { self.rest(held, now) } else { self.look(held, now) };
+            return if held.requests.is_empty() {
+                self.probe_or_rest(held, now)
+            } else {
+                self.look(held, now)
+            };
         };
         if self.must_end(now) {
             return self.continue_later(held, SignedDuration::ZERO, now);
         }
         match &work.list {
-            None => list_from(work, Listing::default(), None),
+            None => self.list_on(held, now),
             Some(list) if list.position < list.total => {
+                let until = if list.position < list.verify_from { list.verify_from } else { list.total };
+                let rest = u32::try_from(until.min(list.total) - list.position).unwrap_or(u32::MAX);
+                let fetched = u32::try_from(work.counts.fetched).unwrap_or(u32::MAX);
+                // No more than was asked for now; the slice that reaches it answers the request.
+                let asked = work.max_results.map_or(u32::MAX, |most| most.saturating_sub(fetched).max(1));
                 let effect = Effect::LoadList {
                     key: list.key.clone(),
                     position: list.position,
-                    limit: self.settings.slice,
+                    limit: self.settings.slice.min(rest).min(asked),
                 };
                 (Step::Slice(Slice::Loading), effect)
             }
@@ -89,22 +89,40 @@ impl Engine {
 
     pub(super) fn slice_step(&mut self, held: &mut Held, slice: Slice, seen: Seen, now: Timestamp) -> Next {
         match (slice, seen) {
-            (Slice::Listing(listing), Seen::Listed(page)) => self.listed(held, listing, page, now),
-            (Slice::LabelNames(mut listing), Seen::LabelNames(names)) => {
-                listing.names = names;
-                self.next_label(held, listing, now)
+            (Slice::LoadingListing, Seen::Listing(listing)) => self.listing_loaded(held, listing, now),
+            (Slice::Listing, Seen::Listed(page)) => self.listed(held, page, now),
+            (Slice::Present, Seen::Profile(profile)) => self.round_ended(held, profile.history_id, now),
+            (Slice::Quiet(taken), Seen::History(page)) => self.quiet_paged(held, taken, page, now),
+            // The present that the listing began at is too old: a delta will find out what that means.
+            (Slice::Quiet(_), Seen::HistoryExpired) => self.list_anew(held, After::Look, now),
+            (Slice::Total, Seen::Profile(profile)) => {
+                self.totalled(held, [(None, profile.messages_total)], now)
             }
-            (Slice::Scanning(compare), Seen::RowPage(rows, more)) if owes_nothing(held) => {
-                self.compared(held, compare, rows, Vec::new(), more, now)
+            (Slice::Totals, Seen::LabelCounts(counts)) => {
+                let totals = counts.into_iter().map(|(label, count)| (Some(label), count.unsigned_abs()));
+                self.totalled(held, totals, now)
             }
-            (Slice::Scanning(compare), Seen::RowPage(rows, more)) => {
-                let ids = rows.iter().map(|(id, _)| *id).collect();
-                (Step::Slice(Slice::ScanOwed(compare, rows, more)), Effect::ReadOwedOf(ids))
+            (Slice::LabelNames, Seen::LabelNames(names)) => self.labels_named(held, names, now),
+            (Slice::Rebase, Seen::Profile(profile)) => {
+                held.sync.progress.cursor = Some(profile.history_id);
+                self.save_listed(held, now)
             }
-            (Slice::ScanOwed(compare, rows, more), Seen::Owed(owed)) => {
-                self.compared(held, compare, rows, owed, more, now)
+            (Slice::Keeping(key, then), Seen::Done) => self.listing_kept(held, key, then, now),
+            (Slice::Scanning, Seen::RowPage(rows, more)) => {
+                let rows = held.current_rows(rows);
+                self.scanned(held, RowPage { rows, more }, now)
             }
-            (Slice::Saving(ids), Seen::Done) => self.list_saved(held, &ids, now),
+            (Slice::ScanOwed(page), Seen::Owed(owed)) => {
+                let owed = held.current_owed(owed);
+                self.compared(held, page, owed, now)
+            }
+            (Slice::Saving(missing, total), Seen::Done) => self.list_saved(held, missing, total, now),
+            (slice, seen) => self.drain_step(held, slice, seen, now),
+        }
+    }
+
+    fn drain_step(&mut self, held: &mut Held, slice: Slice, seen: Seen, now: Timestamp) -> Next {
+        match (slice, seen) {
             (Slice::Loading, Seen::ListSlice(ids)) if !ids.is_empty() => {
                 (Step::Slice(Slice::Rows(ids.clone())), Effect::ReadRows(ids))
             }
@@ -118,14 +136,15 @@ impl Engine {
                 self.commit(held, chunks(Vec::new()), progress, After::Slices, now)
             }
             (Slice::Rows(ids), Seen::Rows(rows)) => {
-                let known = Known { rows: rows.into_iter().collect(), ..Known::default() };
+                let rows = held.current_rows(rows).into_iter().collect();
+                let known = Known { rows, ..Known::default() };
                 if owes_nothing(held) {
                     return self.slice_decided(held, &ids, known, now);
                 }
                 (Step::Slice(Slice::OwedOf(ids.clone(), known)), Effect::ReadOwedOf(ids))
             }
             (Slice::OwedOf(ids, mut known), Seen::Owed(owed)) => {
-                known.owed = owed.into_iter().map(|owed| (owed.id, owed)).collect();
+                known.owed = held.current_owed(owed).into_iter().map(|owed| (owed.id, owed)).collect();
                 self.slice_decided(held, &ids, known, now)
             }
             (Slice::Fetch(taken, batch), Seen::Fetched(fetched)) => {
@@ -147,134 +166,47 @@ impl Engine {
         }
     }
 
-    // ---- listing
-
-    fn listed(&mut self, held: &mut Held, mut listing: Listing, page: ListPage, now: Timestamp) -> Next {
-        let Some(work) = held.sync.progress.work.first() else {
-            return self.fail(held, defect("no work"), now);
-        };
-        match (&listing.label, listing.members.last_mut()) {
-            (Some(_), Some((_, members))) => members.extend(page.ids),
-            _ => listing.ids.extend(page.ids),
-        }
-        let newest_only = matches!(work.kind, WorkKind::Initial { window: Window::Newest(_) });
-        if let Some(token) = page.next_page_token.filter(|_| !newest_only) {
-            return list_from(work, listing, Some(token));
-        }
-        match work.kind {
-            WorkKind::Initial { .. } => {
-                let mut seen = BTreeSet::new();
-                listing.ids.retain(|id| seen.insert(*id));
-                self.save_list(held, listing.ids, now)
-            }
-            WorkKind::Resync { .. } if listing.label.is_none() => {
-                (Step::Slice(Slice::LabelNames(listing)), Effect::ListLabels)
-            }
-            WorkKind::Resync { .. } => self.next_label(held, listing, now),
-        }
-    }
-
-    fn next_label(&mut self, held: &mut Held, mut listing: Listing, now: Timestamp) -> Next {
-        let Some(work) = held.sync.progress.work.first() else {
-            return self.fail(held, defect("no work"), now);
-        };
-        if let Some(name) = listing.names.pop() {
-            listing.members.push((name.clone(), Vec::new()));
-            listing.label = Some(name);
-            return list_from(work, listing, None);
-        }
-        let WorkKind::Resync { baseline } = work.kind else {
-            return self.fail(held, defect("not a resync"), now);
-        };
-        for (_, members) in &mut listing.members {
-            members.sort_unstable();
-        }
-        listing.ids.sort_unstable();
-        listing.ids.dedup();
-        self.count_listed(held, listing.ids.len());
-        if let Some(work) = held.sync.progress.work.first_mut() {
-            work.counts.listed = listing.ids.len() as u64;
-        }
-        let compare = Compare {
-            baseline,
-            listed: listing.ids,
-            at: 0,
-            members: listing.members,
-            missing: Vec::new(),
-            after: None,
-        };
-        (Step::Slice(Slice::Scanning(compare)), Effect::ScanRows { after: None })
-    }
-
-    /// Compares one page of rows with the listing, both in the order of their ids.
-    fn compared(
-        &mut self,
-        held: &mut Held,
-        mut compare: Compare,
-        rows: Vec<(MessageId, RowHead)>,
-        owed: Vec<Owed>,
-        more: bool,
-        now: Timestamp,
-    ) -> Next {
-        let mut batch = Batch::default();
-        batch.known.owed = owed.into_iter().map(|owed| (owed.id, owed)).collect();
-        for (id, row) in rows {
-            compare.after = Some(id);
-            let listed = compare.advance_to(id);
-            batch.known.rows.insert(id, row.clone());
-            compare.correct(id, &row, listed, &mut batch, now);
-        }
-        if more {
-            return self.commit_compared(held, batch, After::Compare(compare), now);
-        }
-        let rest = compare.listed.split_off(compare.at.min(compare.listed.len()));
-        compare.missing.extend(rest);
-        // Message ids grow with time: newest first.
-        compare.missing.sort_unstable_by(|one, other| other.cmp(one));
-        self.commit_compared(held, batch, After::SaveList(compare.missing), now)
-    }
-
-    fn commit_compared(&mut self, held: &mut Held, batch: Batch, after: After, now: Timestamp) -> Next {
-        let mut progress = held.sync.progress.clone();
-        progress.owed_due_at = earlier(progress.owed_due_at, batch.owed_due_at);
-        self.commit(held, chunks(batch.changes), progress, after, now)
-    }
-
-    /// The next page of rows to compare.
-    pub(super) fn scan_on(compare: Compare) -> Next {
-        let after = compare.after;
-        (Step::Slice(Slice::Scanning(compare)), Effect::ScanRows { after })
-    }
-
     // ---- the fetch list
 
-    pub(super) fn save_list(&mut self, held: &mut Held, ids: Vec<MessageId>, now: Timestamp) -> Next {
-        if ids.is_empty() {
-            return self.list_saved(held, &ids, now);
+    pub(super) fn save_list(&mut self, held: &mut Held, ids: FetchIds, now: Timestamp) -> Next {
+        let FetchIds { missing: mut all, vanished } = ids;
+        let missing = all.len() as u64;
+        all.extend(vanished);
+        let total = all.len() as u64;
+        if total == 0 {
+            return self.list_saved(held, missing, total, now);
         }
-        let key = list_key(held);
-        let effect = Effect::SaveList { key, ids: ids.clone() };
-        (Step::Slice(Slice::Saving(ids)), effect)
+        let effect = Effect::SaveList { key: list_key(held), ids: all };
+        (Step::Slice(Slice::Saving(missing, total)), effect)
     }
 
-    fn list_saved(&mut self, held: &mut Held, ids: &[MessageId], now: Timestamp) -> Next {
+    fn list_saved(&mut self, held: &mut Held, verify_from: u64, total: u64, now: Timestamp) -> Next {
         let key = list_key(held);
         let mut progress = held.sync.progress.clone();
         if let Some(work) = progress.work.first_mut() {
-            work.list = Some(FetchList { key, total: ids.len() as u64, position: 0 });
-            work.counts.listed = work.counts.listed.max(ids.len() as u64);
+            work.list = Some(FetchList { key, total, position: 0, verify_from });
+            work.listing = None;
+            work.counts.listed = work.counts.listed.max(total);
         }
         progress.step += 1;
         self.commit(held, chunks(Vec::new()), progress, After::Slices, now)
     }
 
     fn slice_decided(&mut self, held: &mut Held, ids: &[MessageId], known: Known, now: Timestamp) -> Next {
-        let revive =
-            matches!(held.sync.progress.work.first().map(|work| work.kind), Some(WorkKind::Resync { .. }));
+        let baseline = resync_of(held).map(|(baseline, _)| baseline);
+        let list = held.sync.progress.work.first().and_then(|work| work.list.as_ref());
+        let verifies = list.is_some_and(|list| list.position >= list.verify_from);
+        let is_wanted = |row: Option<&RowHead>| match row {
+            None => !verifies,
+            // Changed by a record meanwhile: it lives.
+            Some(row) if verifies => row.is_live() && Some(row.history_id) <= baseline,
+            // Buried by a record after the baseline: an older get would revive it.
+            Some(row) if row.state == RowState::Deleted => Some(row.history_id) <= baseline,
+            Some(row) => row.state == RowState::OutOfScope && baseline.is_some(),
+        };
         let wanted: Vec<Wanted> = ids
             .iter()
-            .filter(|id| !known.owed.contains_key(id))
-            .filter(|id| known.rows.get(id).is_none_or(|row| row.deleted && revive))
+            .filter(|id| !known.owed.contains_key(id) && is_wanted(known.rows.get(id)))
             .map(|id| Wanted::listed(*id))
             .collect();
         let taken = ids.len() as u64;
@@ -298,7 +230,7 @@ impl Engine {
         let mut progress = held.sync.progress.clone();
         progress.owed_due_at = earlier(progress.owed_due_at, batch.owed_due_at);
         progress.step += 1;
-        let pieces = chunks(batch.changes);
+        let mut pieces = chunks(batch.changes);
         if let Some(work) = progress.work.first_mut() {
             for piece in &pieces {
                 work.counts.add(&piece.counts);
@@ -306,6 +238,13 @@ impl Engine {
             work.counts.fetched += fetched;
             if let Some(list) = &mut work.list {
                 list.position += taken;
+            }
+            // So many were asked for now; the rest goes on without the request.
+            if work.max_results.is_some_and(|max| work.counts.fetched >= u64::from(max)) {
+                work.max_results = None;
+                let closing: Vec<JobClose> =
+                    work.request.take().map(|id| close(id, JobStatus::Partial, work)).into_iter().collect();
+                pieces = closing_chunks(pieces, &closing);
             }
         }
         self.commit(held, pieces, progress, after, now)
@@ -316,7 +255,7 @@ impl Engine {
         let mut progress = held.sync.progress.clone();
         progress.step += 1;
         let Some(work) = progress.work.first_mut() else { return self.rest(held, now) };
-        if let WorkKind::Initial { window } = work.kind
+        if let WorkKind::Initial { window } = &work.kind
             && let Some(next) = self.window_after(window)
         {
             work.kind = WorkKind::Initial { window: next };
@@ -324,100 +263,45 @@ impl Engine {
             return self.commit(held, chunks(Vec::new()), progress, After::Slices, now);
         }
         let done = progress.work.remove(0);
+        if matches!(done.kind, WorkKind::Resync { .. }) {
+            // Whether it put right what it was begun for.
+            progress.probe.at = None;
+        }
+        self.finish_work(held, &done, progress, now)
+    }
+
+    fn finish_work(&mut self, held: &mut Held, done: &Work, progress: Progress, now: Timestamp) -> Next {
         let status = if held.sync.totals.debts > 0 { JobStatus::Partial } else { JobStatus::Success };
-        let close = |id| JobClose { id, status, counts: done.counts.clone(), errors: Vec::new() };
-        let closing: Vec<JobClose> = done.request.map(close).into_iter().collect();
-        let pieces = closing_chunks(chunks(Vec::new()), &closing);
+        let closing: Vec<JobClose> =
+            done.request.clone().map(|id| close(id, status, done)).into_iter().collect();
+        let mut pieces = closing_chunks(chunks(Vec::new()), &closing);
+        // Old mail is not announced one by one.
+        if !matches!(done.kind, WorkKind::Resync { .. })
+            && let Some(piece) = pieces.last_mut()
+        {
+            piece.happened.push(Happened::BackfillCompleted { counts: done.counts.clone() });
+        }
         self.commit(held, pieces, progress, After::Slices, now)
     }
 
-    fn window_after(&self, window: Window) -> Option<Window> {
+    fn window_after(&self, window: &Window) -> Option<Window> {
         match (window, self.settings.initial_days) {
             (Window::Newest(_), days) if days > 0 => Some(Window::Days(days)),
             (Window::Newest(_) | Window::Days(_), _) => Some(Window::All),
-            (Window::All, _) => None,
+            (Window::All | Window::Between { .. } | Window::Contact { .. }, _) => None,
         }
     }
+}
+
+fn close(id: crate::ids::JobId, status: JobStatus, work: &Work) -> JobClose {
+    JobClose { id, status, counts: work.counts.clone(), errors: Vec::new() }
 }
 
 pub(super) fn owes_nothing(held: &Held) -> bool {
     held.sync.totals.debts == 0 && held.sync.totals.waiting == 0
 }
 
-fn list_from(work: &Work, listing: Listing, page_token: Option<String>) -> Next {
-    let window = match work.kind {
-        WorkKind::Initial { window } => window,
-        WorkKind::Resync { .. } => Window::All,
-    };
-    let effect = Effect::ListMessages { window, label: listing.label.clone(), page_token };
-    (Step::Slice(Slice::Listing(listing)), effect)
-}
-
 /// A new key for each generation and step: a fenced worker never writes over its successor's list.
 fn list_key(held: &Held) -> String {
     format!("{}-{}", held.sync.generation.0, held.sync.progress.step)
-}
-
-impl Compare {
-    /// Moves through the listing up to this row; what lies before it is not stored. Says whether the row is listed.
-    fn advance_to(&mut self, id: MessageId) -> bool {
-        while let Some(listed) = self.listed.get(self.at).copied() {
-            if listed > id {
-                return false;
-            }
-            self.at += 1;
-            if listed == id {
-                return true;
-            }
-            self.missing.push(listed);
-        }
-        false
-    }
-
-    fn labels_of(&self, id: MessageId) -> Labels {
-        let holds = |(name, members): &(String, Vec<MessageId>)| {
-            members.binary_search(&id).is_ok().then(|| name.clone())
-        };
-        self.members.iter().filter_map(holds).collect()
-    }
-
-    fn correct(&mut self, id: MessageId, row: &RowHead, listed: bool, batch: &mut Batch, now: Timestamp) {
-        // What is owed gets its get anyway, with everything that was seen of it.
-        if batch.known.owed.contains_key(&id) {
-            return;
-        }
-        let owe = |reason, at_least| Owed {
-            id,
-            reason,
-            at_least,
-            label_changes: Vec::new(),
-            tries: 0,
-            since: now,
-            missing_since: None,
-            due_at: now,
-        };
-        if !listed {
-            // A listing alone proves nothing: pages shift while mail moves. A get decides, twice.
-            if !row.deleted && row.history_id <= self.baseline {
-                batch.owe(owe(OwedReason::Vanished, HistoryId(0)));
-            }
-            return;
-        }
-        if row.deleted {
-            self.missing.push(id);
-            return;
-        }
-        let labels = self.labels_of(id);
-        if labels == row.labels {
-            return;
-        }
-        if row.history_id > self.baseline {
-            // A delta has changed the row since: which of the labels it did is known to Gmail alone.
-            batch.owe(owe(OwedReason::Waiting, row.history_id));
-            return;
-        }
-        let write = RowWrite::Labels { id, labels, history_id: self.baseline };
-        let change = Change::new(id, Some(write), None, &batch.known);
-        batch.changes.push(change);
-    }
 }

@@ -1,19 +1,15 @@
-//! Headers, read by mail-parser: RFC 2047 words, RFC 2231 parameters, addresses, and what senders make of them.
+//! Headers: fields, encoded words, parameters, addresses, and what senders make of them.
 //!
-//! mail-parser says that it never panics; strangers write its input, so a panic in it is caught all the same
-//! and costs one header block, not the worker.
+//! mail-parser reads what has a grammar (addresses, parameters, dates). It says that it never panics; strangers
+//! write its input, so a panic in it is caught all the same and costs one field, not the worker.
 
-use std::{
-    borrow::Cow,
-    panic::{AssertUnwindSafe, catch_unwind},
-    sync::LazyLock,
-};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use mail_parser::{
-    Address as ParsedAddress, Header, HeaderName, HeaderValue, MessageParser,
-    decoders::charsets::map::charset_decoder, parsers::MessageStream,
-};
+use jiff::Timestamp;
+use mail_parser::{Address as ParsedAddress, HeaderValue, parsers::MessageStream};
 use sync_core::message::{Address, Envelope};
+
+use super::{charset, words};
 
 /// Most bytes kept of a display name: 300 of them and their addresses stay far below a row's 400 KB.
 const NAME_BYTES_MAX: usize = 200;
@@ -27,50 +23,77 @@ const FILENAME_BYTES_MAX: usize = 255;
 const HEADERS_MAX: usize = 1_000;
 const HEADER_BYTES_MAX: usize = 16 * 1024;
 
-static ENVELOPE: LazyLock<MessageParser> = LazyLock::new(|| {
-    MessageParser::new()
-        .default_header_ignore()
-        .header_text(HeaderName::Subject)
-        .header_address(HeaderName::From)
-        .header_address(HeaderName::To)
-        .header_address(HeaderName::Cc)
-        .header_address(HeaderName::Bcc)
-        .header_id(HeaderName::MessageId)
-});
-static PART: LazyLock<MessageParser> =
-    LazyLock::new(|| MessageParser::new().default_header_ignore().with_mime_headers());
-static ALL: LazyLock<MessageParser> =
-    LazyLock::new(|| MessageParser::new().default_header_text().header_text(HeaderName::Subject));
-
 /// Runs foreign code on hostile bytes.
 pub(super) fn guarded<T>(work: impl FnOnce() -> T) -> Option<T> {
     // Nothing is shared with the closure that a panic could leave half-written.
     catch_unwind(AssertUnwindSafe(work)).ok()
 }
 
-/// Parses a header block and hands over its headers.
-fn with_headers<T: Default>(
-    parser: &MessageParser,
-    block: &[u8],
-    read: impl FnOnce(Vec<Header<'_>>) -> T,
-) -> T {
-    // Line by line: one line in an old code page must not spoil the others.
-    let mut text: String = block.split_inclusive(|byte| *byte == b'\n').map(in_unicode).collect();
-    text.push_str("\r\n\r\n");
-    guarded(|| {
-        let mut headers = Vec::new();
-        MessageStream::new(text.as_bytes()).parse_headers(parser, &mut headers);
-        read(headers)
-    })
-    .unwrap_or_default()
+/// One header field. Its value is still folded.
+struct Field {
+    name: String,
+    value: String,
 }
 
-/// Bytes above 127 that are not UTF-8 are nearly always some Windows code page.
-pub(super) fn in_unicode(bytes: &[u8]) -> Cow<'_, str> {
-    match (std::str::from_utf8(bytes), charset_decoder(b"windows-1252")) {
-        (Err(_), Some(decode)) => decode(bytes).into(),
-        _ => String::from_utf8_lossy(bytes),
+impl Field {
+    fn is(&self, name: &str) -> bool {
+        self.name.eq_ignore_ascii_case(name)
     }
+
+    /// Its value as one line of text.
+    fn text(&self, bytes_max: usize) -> String {
+        let unfolded = self.value.replace(['\r', '\n'], "");
+        clean_line(&words::decoded(&unfolded), bytes_max)
+    }
+
+    /// Its value, read by a grammar of mail-parser's.
+    fn parsed<T>(&self, grammar: Grammar, read: impl FnOnce(HeaderValue<'_>) -> Option<T>) -> Option<T> {
+        let mut text = words::in_utf8(&self.value).into_owned();
+        text.push_str("\r\n");
+        guarded(|| read(grammar.parse(text.as_bytes())))?
+    }
+}
+
+/// The grammars that mail-parser reads for us.
+#[derive(Clone, Copy)]
+enum Grammar {
+    Addresses,
+    /// A value and its parameters.
+    Parameters,
+    Date,
+    Ids,
+}
+
+impl Grammar {
+    fn parse(self, text: &[u8]) -> HeaderValue<'_> {
+        let mut stream = MessageStream::new(text);
+        match self {
+            Self::Addresses => stream.parse_address(),
+            Self::Parameters => stream.parse_content_type(),
+            Self::Date => stream.parse_date(),
+            Self::Ids => stream.parse_id(),
+        }
+    }
+}
+
+/// The fields of a header block, in order. A line that is no field goes to the one before it.
+fn fields(block: &[u8]) -> Vec<Field> {
+    let mut fields: Vec<Field> = Vec::new();
+    for line in block.split_inclusive(|byte| *byte == b'\n') {
+        // Line by line: one line in an old code page must not spoil the others.
+        let line = charset::guess(line);
+        match line.split_once(':') {
+            Some((name, value)) if !line.starts_with([' ', '\t']) => {
+                fields.push(Field { name: name.trim().to_owned(), value: value.to_owned() });
+            }
+            _ => {
+                if let Some(field) = fields.last_mut() {
+                    field.value.push_str(&line);
+                }
+            }
+        }
+    }
+    fields
 }
 
 /// What the sender wants done with a part.
@@ -103,58 +126,79 @@ pub(super) struct PartHeaders {
     /// Without angle brackets.
     pub content_id: Option<String>,
     pub encoding: Encoding,
+    /// `format=flowed`, RFC 3676, and its `delsp=yes`.
+    pub is_flowed: bool,
+    pub deletes_space: bool,
     boundary: Option<String>,
 }
 
 impl PartHeaders {
     pub(super) fn read(block: &[u8]) -> Self {
-        with_headers(&PART, block, |headers| {
-            let mut part = Self::default();
-            // The first of each counts; a later one is a smuggler's.
-            for header in headers.into_iter().rev() {
-                part.apply(&header);
-            }
-            part
-        })
+        let mut part = Self::default();
+        // The first of each counts; a later one is a smuggler's.
+        for field in fields(block).iter().rev() {
+            part.apply(field);
+        }
+        part
     }
 
-    fn apply(&mut self, header: &Header<'_>) {
-        match &header.name {
-            HeaderName::ContentType => {
-                let Some(kind) = header.value.as_content_type() else { return };
-                let subtype = kind.subtype().unwrap_or("plain");
-                self.media_type =
-                    clean_line(&format!("{}/{subtype}", kind.ctype()), 127).to_ascii_lowercase();
-                self.charset = kind.attribute("charset").map(str::to_owned);
-                self.boundary = kind.attribute("boundary").map(str::to_owned);
-                if self.filename.is_none() {
-                    self.filename = kind.attribute("name").and_then(filename);
-                }
-            }
-            HeaderName::ContentDisposition => {
-                let Some(kind) = header.value.as_content_type() else { return };
-                self.disposition = if kind.ctype().eq_ignore_ascii_case("inline") {
-                    Disposition::Inline
-                } else {
-                    // RFC 2183: an unknown disposition is an attachment.
-                    Disposition::Attachment
-                };
-                self.filename = kind.attribute("filename").and_then(filename).or(self.filename.take());
-            }
-            HeaderName::ContentId => {
-                self.content_id = header.value.as_text().map(|id| clean_line(id, MESSAGE_ID_BYTES_MAX));
-            }
-            HeaderName::ContentTransferEncoding => {
-                let encoding = header.value.as_text().unwrap_or_default().trim();
-                self.encoding = match encoding.to_ascii_lowercase().as_str() {
-                    "base64" => Encoding::Base64,
-                    "quoted-printable" => Encoding::QuotedPrintable,
-                    "x-uuencode" | "uuencode" | "x-uue" => Encoding::Uuencode,
-                    _ => Encoding::Plain,
-                };
-            }
-            _ => {}
+    fn apply(&mut self, field: &Field) {
+        let is = |name| field.is(name);
+        if is("Content-Type") {
+            self.apply_type(field);
+        } else if is("Content-Disposition") {
+            self.apply_disposition(field);
+        } else if is("Content-ID") {
+            let id = field.text(MESSAGE_ID_BYTES_MAX);
+            let id = id.trim_start_matches('<').trim_end_matches('>').trim();
+            self.content_id = (!id.is_empty()).then(|| id.to_owned());
+        } else if is("Content-Transfer-Encoding") {
+            let said = field.text(64).to_ascii_lowercase();
+            let name = said.split([' ', ';', '(']).next().unwrap_or_default();
+            self.encoding = match name.trim_matches(['"', '\'']) {
+                "base64" => Encoding::Base64,
+                "quoted-printable" => Encoding::QuotedPrintable,
+                "x-uuencode" | "uuencode" | "x-uue" | "uue" => Encoding::Uuencode,
+                _ => Encoding::Plain,
+            };
         }
+    }
+
+    fn apply_type(&mut self, field: &Field) {
+        field.parsed(Grammar::Parameters, |value| {
+            let kind = value.as_content_type()?;
+            // RFC 2045, 5.2: what is no type is text/plain.
+            let (main, sub) = (kind.ctype(), kind.subtype().unwrap_or_default());
+            self.media_type = if main.is_empty() || sub.is_empty() {
+                String::new()
+            } else {
+                clean_line(&format!("{main}/{sub}"), 127).to_ascii_lowercase()
+            };
+            let attribute = |name| kind.attribute(name).map(str::to_owned);
+            self.charset = attribute("charset");
+            self.boundary = attribute("boundary");
+            self.is_flowed =
+                kind.attribute("format").is_some_and(|format| format.eq_ignore_ascii_case("flowed"));
+            self.deletes_space = kind.attribute("delsp").is_some_and(|said| said.eq_ignore_ascii_case("yes"));
+            if self.filename.is_none() {
+                self.filename = kind.attribute("name").and_then(filename);
+            }
+            Some(())
+        });
+    }
+
+    fn apply_disposition(&mut self, field: &Field) {
+        field.parsed(Grammar::Parameters, |value| {
+            let kind = value.as_content_type()?;
+            self.disposition = if kind.ctype().eq_ignore_ascii_case("inline") {
+                Disposition::Inline
+            } else {
+                // RFC 2183: an unknown disposition is an attachment.
+                Disposition::Attachment
+            };
+            self.filename = kind.attribute("filename").and_then(filename).or(self.filename.take());
+            Some(())
+        });
     }
 
     /// Fills in the type that holds when none is said.
@@ -170,55 +214,107 @@ impl PartHeaders {
         let boundary = self.boundary.as_deref()?.trim_end();
         (self.media_type.starts_with("multipart/") && !boundary.is_empty()).then_some(boundary.as_bytes())
     }
+
+    /// Whether the part is the mail's text rather than something beside it.
+    pub(super) fn is_body(&self) -> bool {
+        matches!(self.media_type.as_str(), "text/plain" | "text/html")
+            && self.filename.is_none()
+            && self.disposition != Disposition::Attachment
+    }
+
+    /// Whether the part belongs into the text: a picture in it, another way to show it.
+    pub(super) fn is_inline(&self, in_alternative: bool) -> bool {
+        let picture = self.media_type.starts_with("image/")
+            && (self.content_id.is_some() || self.disposition == Disposition::Inline);
+        let variant = in_alternative && self.filename.is_none() && self.media_type.starts_with("text/");
+        self.disposition != Disposition::Attachment && (picture || variant)
+    }
 }
 
 /// A file name without path: it may be used as one.
-fn filename(name: &str) -> Option<String> {
+pub(super) fn filename(name: &str) -> Option<String> {
     let name: String = name.chars().map(|c| if matches!(c, '/' | '\\') { '_' } else { c }).collect();
     let name = clean_line(&name, FILENAME_BYTES_MAX);
     (!name.is_empty()).then_some(name)
 }
 
+/// What an attached mail without a name is called: by its subject.
+pub(super) fn mail_filename(block: &[u8]) -> String {
+    /// Leaves room for the ending.
+    const STEM_BYTES_MAX: usize = FILENAME_BYTES_MAX - ".eml".len();
+    let subject =
+        fields(block).iter().find(|field| field.is("Subject")).map(|field| field.text(STEM_BYTES_MAX));
+    let stem = subject.and_then(|subject| filename(&subject)).unwrap_or_else(|| "message".to_owned());
+    format!("{stem}.eml")
+}
+
 /// What the list view needs of the mail's own headers.
 pub(super) fn envelope(block: &[u8]) -> Envelope {
-    with_headers(&ENVELOPE, block, |headers| {
-        let mut envelope = Envelope::default();
-        let mut subject = None;
-        for header in &headers {
-            match (&header.name, &header.value) {
-                (HeaderName::Subject, value) => {
-                    subject = subject.or_else(|| text_of(value, Envelope::TEXT_BYTES_MAX));
-                }
-                (HeaderName::MessageId, value) if envelope.rfc822_message_id.is_none() => {
-                    envelope.rfc822_message_id = text_of(value, MESSAGE_ID_BYTES_MAX);
-                }
-                (HeaderName::From, HeaderValue::Address(addresses)) if envelope.from.is_none() => {
-                    envelope.from = read_addresses(addresses).next();
-                }
-                (HeaderName::To, HeaderValue::Address(addresses)) => add(&mut envelope.to, addresses),
-                (HeaderName::Cc, HeaderValue::Address(addresses)) => add(&mut envelope.cc, addresses),
-                (HeaderName::Bcc, HeaderValue::Address(addresses)) => add(&mut envelope.bcc, addresses),
-                _ => {}
-            }
+    let mut envelope = Envelope::default();
+    for field in &fields(block) {
+        if field.is("Subject") && envelope.subject.is_empty() {
+            envelope.subject = field.text(Envelope::TEXT_BYTES_MAX);
+        } else if field.is("Message-ID") && envelope.rfc822_message_id.is_none() {
+            envelope.rfc822_message_id = field.parsed(Grammar::Ids, |value| text_of(&value));
+        } else if field.is("From") && envelope.from.is_none() {
+            envelope.from = field.parsed(Grammar::Addresses, |value| {
+                value.as_address().and_then(|addresses| read_addresses(addresses).next())
+            });
+        } else if field.is("To") {
+            add(&mut envelope.to, field);
+        } else if field.is("Cc") {
+            add(&mut envelope.cc, field);
+        } else if field.is("Bcc") {
+            add(&mut envelope.bcc, field);
         }
-        envelope.subject = subject.unwrap_or_default();
-        envelope
+    }
+    envelope
+}
+
+/// When its sender says that it was written; `None` when what it says is no time since 1970.
+pub(super) fn date(block: &[u8]) -> Option<Timestamp> {
+    let fields = fields(block);
+    let field = fields.iter().find(|field| field.is("Date"))?;
+    let read = |value| parsed_date(&Field { name: String::new(), value });
+    // What C's asctime writes, the year last; mail-parser would take the hour for it.
+    let words: Vec<&str> = field.value.split_whitespace().take(6).collect();
+    if let [_, month, day, time, year] = words.as_slice()
+        && time.contains(':')
+        && year.bytes().all(|byte| byte.is_ascii_digit())
+        && month.bytes().all(|byte| byte.is_ascii_alphabetic())
+    {
+        return read(format!(" {day} {month} {year} {time} +0000"));
+    }
+    if !field.value.contains(':') {
+        return None;
+    }
+    // A time without zone is taken for UTC.
+    parsed_date(field).or_else(|| read(format!("{} +0000", field.value.trim_end())))
+}
+
+fn parsed_date(field: &Field) -> Option<Timestamp> {
+    field.parsed(Grammar::Date, |value| {
+        let date = value.as_datetime().filter(|date| date.is_valid())?;
+        Timestamp::from_second(date.to_timestamp()).ok().filter(|date| *date >= Timestamp::UNIX_EPOCH)
     })
 }
 
-fn text_of(value: &HeaderValue<'_>, bytes_max: usize) -> Option<String> {
+fn text_of(value: &HeaderValue<'_>) -> Option<String> {
     let text = match value {
         HeaderValue::Text(text) => text.as_ref(),
         HeaderValue::TextList(list) => list.first()?.as_ref(),
         _ => return None,
     };
-    let text = clean_line(text, bytes_max);
+    let text = clean_line(text, MESSAGE_ID_BYTES_MAX);
     (!text.is_empty()).then_some(text)
 }
 
-fn add(list: &mut Vec<Address>, more: &ParsedAddress<'_>) {
+fn add(list: &mut Vec<Address>, field: &Field) {
     let room = Envelope::ADDRESSES_MAX - list.len().min(Envelope::ADDRESSES_MAX);
-    list.extend(read_addresses(more).take(room));
+    field.parsed(Grammar::Addresses, |value| {
+        list.extend(read_addresses(value.as_address()?).take(room));
+        Some(())
+    });
 }
 
 fn read_addresses<'a>(addresses: &'a ParsedAddress<'_>) -> impl Iterator<Item = Address> + 'a {
@@ -226,6 +322,13 @@ fn read_addresses<'a>(addresses: &'a ParsedAddress<'_>) -> impl Iterator<Item = 
         let email = clean_line(address.address().unwrap_or_default(), EMAIL_BYTES_MAX);
         let name = clean_line(address.name().unwrap_or_default(), NAME_BYTES_MAX);
         match (email.is_empty(), name.is_empty()) {
+            // mail-parser takes a quoted local part for a name.
+            (false, false) if email.starts_with('@') => {
+                let is_atom =
+                    name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_+".contains(&byte));
+                let local = if is_atom { name } else { format!("\"{name}\"") };
+                Some(Address { name: None, email: clean_line(&format!("{local}{email}"), EMAIL_BYTES_MAX) })
+            }
             (true, true) => None,
             // A sender without an address is shown by what stands there.
             (true, false) => Some(Address { name: None, email: name }),
@@ -237,13 +340,8 @@ fn read_addresses<'a>(addresses: &'a ParsedAddress<'_>) -> impl Iterator<Item = 
 
 /// All headers, decoded, in order.
 pub(super) fn all(block: &[u8]) -> Vec<(String, String)> {
-    with_headers(&ALL, block, |headers| {
-        let shown = |header: &Header<'_>| {
-            let value = text_of(&header.value, HEADER_BYTES_MAX).unwrap_or_default();
-            (clean_line(header.name(), 200), value)
-        };
-        headers.iter().take(HEADERS_MAX).map(shown).collect()
-    })
+    let shown = |field: &Field| (clean_line(&field.name, 200), field.text(HEADER_BYTES_MAX));
+    fields(block).iter().take(HEADERS_MAX).map(shown).collect()
 }
 
 /// One line of text: control characters dropped (a tab or line end becomes a space), trimmed, bounded.

@@ -3,17 +3,15 @@
 use std::borrow::Cow;
 
 use aws_lc_rs::digest;
-use base64::Engine as _;
-use mail_parser::decoders::{
-    base64::base64_decode, charsets::map::charset_decoder, html::html_to_text,
-    quoted_printable::quoted_printable_decode,
-};
+use jiff::Timestamp;
+use mail_parser::decoders::html::html_to_text;
 
 use super::{
-    headers::{self, Encoding, guarded},
-    structure::{self, Leaf},
+    Parsed, charset,
+    flowed::unflowed,
+    headers::{self, PartHeaders, guarded},
+    structure, tnef,
 };
-use crate::requests::BASE64;
 
 /// Most bytes of text, and of HTML, that one view holds: an answer of a function is at most 6 MB.
 pub const TEXT_BYTES_MAX: usize = 1 << 20;
@@ -23,6 +21,8 @@ pub const TEXT_BYTES_MAX: usize = 1 << 20;
 pub struct FullMail {
     /// All headers, decoded, in order.
     pub headers: Vec<(String, String)>,
+    /// When its sender says that it was written.
+    pub date: Option<Timestamp>,
     /// The text, from HTML when there is no plain one. At most [`TEXT_BYTES_MAX`].
     pub text: Option<String>,
     /// The HTML **as the sender wrote it**: hostile until it is sanitised. At most [`TEXT_BYTES_MAX`].
@@ -52,26 +52,63 @@ pub struct Attachment {
     pub content_type: String,
     /// Decoded length, bytes.
     pub size: u64,
-    /// Lower-case hex SHA-256 of the decoded bytes.
+    /// Lower-case hex SHA-256 of the decoded bytes; empty when they were not fetched.
     pub sha256: String,
     /// What HTML calls it by, without angle brackets.
     pub content_id: Option<String>,
     /// Whether it belongs into the text.
     pub inline: bool,
+    /// The hash of the `winmail.dat` that it was found in, which is listed too.
+    pub container: Option<String>,
+    /// Gmail's id of bytes that were not there when it was described; `sha256` is then empty, and `size` is
+    /// what Gmail says.
+    pub attachment_id: Option<String>,
+}
+
+/// A part that holds something, whatever format it came in.
+pub(super) struct Piece<'a> {
+    pub headers: &'a PartHeaders,
+    pub in_alternative: bool,
+    pub held: Held<'a>,
+}
+
+/// What a part holds.
+pub(super) enum Held<'a> {
+    /// Decoded bytes; text is still in its charset.
+    Bytes(Cow<'a, [u8]>),
+    /// Bytes that Gmail has decoded, text in UTF-8.
+    Unicode(Cow<'a, [u8]>),
+    /// Not fetched: Gmail's id and what it says of the size.
+    Elsewhere { attachment_id: &'a str, size: u64 },
 }
 
 /// Decodes a mail for a view.
 pub fn render(raw: &[u8]) -> FullMail {
-    let structure = structure::walk(raw);
-    let block = raw.get(structure.headers.clone()).unwrap_or_default();
-    let mut mail =
-        FullMail { headers: headers::all(block), truncated: structure.truncated, ..FullMail::default() };
+    let mail = Parsed::new(raw);
+    assemble(mail.header_block(), mail.pieces(), mail.structure.truncated)
+}
+
+/// Puts a mail together from its parts.
+pub(super) fn assemble<'a>(
+    header_block: &[u8],
+    pieces: impl Iterator<Item = Piece<'a>>,
+    truncated: bool,
+) -> FullMail {
+    let mut mail = FullMail {
+        headers: headers::all(header_block),
+        date: headers::date(header_block),
+        truncated,
+        ..FullMail::default()
+    };
     let mut body = Body::default();
-    for leaf in &structure.leaves {
-        if leaf.is_body() {
-            body.add(leaf, raw);
+    for piece in pieces {
+        if piece.headers.is_body() {
+            body.add(&piece);
         } else {
-            mail.attachments.push(describe(leaf, &decode(leaf, raw)));
+            with_files(&piece, |attachment, _| {
+                mail.attachments.push(attachment);
+                None::<()>
+            });
         }
     }
     mail.truncated |= body.truncated;
@@ -81,22 +118,72 @@ pub fn render(raw: &[u8]) -> FullMail {
 
 /// The decoded bytes of the attachment with that hash, and what it says of itself.
 pub fn attachment(raw: &[u8], sha256: &str) -> Option<(Attachment, Vec<u8>)> {
-    structure::walk(raw).leaves.iter().filter(|leaf| !leaf.is_body()).find_map(|leaf| {
-        let bytes = decode(leaf, raw);
-        let described = describe(leaf, &bytes);
-        (described.sha256 == sha256).then(|| (described, bytes.into_owned()))
+    let mail = Parsed::new(raw);
+    mail.pieces().filter(|piece| !piece.headers.is_body()).find_map(|piece| {
+        with_files(&piece, |attachment, bytes| {
+            (attachment.sha256 == sha256).then(|| (attachment, bytes.to_vec()))
+        })
     })
 }
 
-fn describe(leaf: &Leaf, bytes: &[u8]) -> Attachment {
-    Attachment {
-        filename: leaf.headers.filename.clone(),
-        content_type: leaf.headers.media_type.clone(),
-        size: bytes.len() as u64,
-        sha256: hex::encode(digest::digest(&digest::SHA256, bytes)),
-        content_id: leaf.headers.content_id.clone(),
-        inline: leaf.is_inline(),
+/// Shows an attachment, and what is inside it if it is a `winmail.dat`, until something is found.
+fn with_files<T>(piece: &Piece<'_>, mut find: impl FnMut(Attachment, &[u8]) -> Option<T>) -> Option<T> {
+    let whole = describe(piece);
+    let bytes = match &piece.held {
+        Held::Bytes(bytes) | Held::Unicode(bytes) => bytes.as_ref(),
+        Held::Elsewhere { .. } => return find(whole, &[]),
+    };
+    let is_winmail = matches!(whole.content_type.as_str(), "application/ms-tnef" | "application/vnd.ms-tnef")
+        || whole.filename.as_deref().is_some_and(|name| name.eq_ignore_ascii_case("winmail.dat"));
+    let container = whole.sha256.clone();
+    if let Some(found) = find(whole, bytes) {
+        return Some(found);
     }
+    let files = if is_winmail { tnef::files(bytes) } else { Vec::new() };
+    files.into_iter().find_map(|file| {
+        let described = Attachment {
+            filename: file.filename.as_deref().and_then(headers::filename),
+            content_type: file
+                .media_type
+                .map(|media_type| headers::clean_line(&media_type, 127).to_ascii_lowercase())
+                .filter(|media_type| media_type.contains('/'))
+                .unwrap_or_else(|| "application/octet-stream".to_owned()),
+            size: file.bytes.len() as u64,
+            sha256: hash(file.bytes),
+            inline: file.content_id.is_some(),
+            content_id: file.content_id.map(|id| headers::clean_line(&id, 998)).filter(|id| !id.is_empty()),
+            container: Some(container.clone()),
+            attachment_id: None,
+        };
+        find(described, file.bytes)
+    })
+}
+
+fn describe(piece: &Piece<'_>) -> Attachment {
+    let (size, sha256, attachment_id) = match &piece.held {
+        Held::Bytes(bytes) | Held::Unicode(bytes) => (bytes.len() as u64, hash(bytes), None),
+        Held::Elsewhere { attachment_id, size } => (*size, String::new(), Some((*attachment_id).to_owned())),
+    };
+    let filename = piece.headers.filename.clone().or_else(|| match &piece.held {
+        Held::Bytes(bytes) if piece.headers.media_type == "message/rfc822" => {
+            Some(headers::mail_filename(structure::header_block(bytes)))
+        }
+        Held::Bytes(_) | Held::Unicode(_) | Held::Elsewhere { .. } => None,
+    });
+    Attachment {
+        filename,
+        content_type: piece.headers.media_type.clone(),
+        size,
+        sha256,
+        content_id: piece.headers.content_id.clone(),
+        inline: piece.headers.is_inline(piece.in_alternative),
+        container: None,
+        attachment_id,
+    }
+}
+
+fn hash(bytes: &[u8]) -> String {
+    hex::encode(digest::digest(&digest::SHA256, bytes))
 }
 
 /// The text as it is put together.
@@ -110,9 +197,12 @@ struct Body {
 }
 
 impl Body {
-    fn add(&mut self, leaf: &Leaf, raw: &[u8]) {
-        let text = decode_text(leaf, raw);
-        if leaf.headers.media_type == "text/html" {
+    fn add(&mut self, piece: &Piece<'_>) {
+        let Some(text) = text_of(piece) else {
+            self.truncated = true;
+            return;
+        };
+        if piece.headers.media_type == "text/html" {
             self.has_html = true;
             self.truncated |= push(&mut self.html, &text);
             return;
@@ -120,7 +210,7 @@ impl Body {
         self.has_text = true;
         self.truncated |= push(&mut self.text, &text);
         // Text beside HTML, a list's footer say, would be lost to whoever looks at the HTML.
-        if !leaf.in_alternative {
+        if !piece.in_alternative {
             let quoted = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
             self.truncated |= push(&mut self.html, &format!("<pre>{quoted}</pre>"));
         }
@@ -130,6 +220,7 @@ impl Body {
         let text = if self.has_text {
             Some(self.text)
         } else if self.has_html {
+            // mail-parser's, one pass: whoever builds the tree pays for a stranger's nests.
             guarded(|| html_to_text(&self.html)).map(|text| clean_text(&text))
         } else {
             None
@@ -149,21 +240,25 @@ fn push(whole: &mut String, more: &str) -> bool {
     end < more.len()
 }
 
-/// A text part in Unicode, lines ending in LF, control characters dropped.
-fn decode_text(leaf: &Leaf, raw: &[u8]) -> String {
+/// A text part in Unicode, lines ending in LF, control characters dropped. `None` when it was not fetched.
+fn text_of(piece: &Piece<'_>) -> Option<String> {
     /// No charset needs more bytes for a letter than this many times UTF-8.
     const WIDEST: usize = 4;
-    let bytes = decode(leaf, raw);
+    let (bytes, is_unicode) = match &piece.held {
+        Held::Bytes(bytes) => (bytes, false),
+        Held::Unicode(bytes) => (bytes, true),
+        Held::Elsewhere { .. } => return None,
+    };
     let clipped = bytes.get(..bytes.len().min(TEXT_BYTES_MAX * WIDEST)).unwrap_or_default();
     let bytes = whole_characters(clipped);
-    let named = leaf.headers.charset.as_deref().unwrap_or_default().trim();
-    let text = match charset_decoder(named.as_bytes()) {
-        // Much mail says us-ascii or nothing and is UTF-8.
-        Some(decoder) if !named.eq_ignore_ascii_case("us-ascii") => guarded(|| decoder(bytes)),
-        Some(_) | None => None,
-    };
-    let text = text.map_or_else(|| headers::in_unicode(bytes), Into::into);
-    clean_text(&text)
+    let label = piece.headers.charset.as_deref().unwrap_or_default();
+    // Escape sequences are a charset that nobody has decoded yet, whatever Gmail is said to do.
+    let is_escaped = bytes.contains(&0x1b) && label.to_ascii_lowercase().contains("iso-2022");
+    let is_decoded = is_unicode && !is_escaped && std::str::from_utf8(bytes).is_ok();
+    let label = if is_decoded { "utf-8" } else { label };
+    let text = clean_text(&charset::decode(label, bytes));
+    let flows = piece.headers.is_flowed && piece.headers.media_type == "text/plain";
+    Some(if flows { unflowed(&text, piece.headers.deletes_space) } else { text })
 }
 
 /// Leaves out a last character that a bound cut in two: for it, all would be taken for another charset.
@@ -176,81 +271,18 @@ fn whole_characters(bytes: &[u8]) -> &[u8] {
     }
 }
 
+/// Lines end in LF, whatever they ended in; control characters are dropped.
 fn clean_text(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control() || matches!(c, '\n' | '\t')).collect()
-}
-
-/// A part's bytes, decoded. Broken encodings yield what can be had, never nothing.
-fn decode<'a>(leaf: &Leaf, raw: &'a [u8]) -> Cow<'a, [u8]> {
-    let encoded = raw.get(leaf.body.clone()).unwrap_or_default();
-    match leaf.headers.encoding {
-        Encoding::Plain => encoded.into(),
-        Encoding::Base64 => {
-            // Padding ends it: what follows is a mailing list's footer, not more of the same.
-            let end = encoded.iter().position(|byte| *byte == b'=').unwrap_or(encoded.len());
-            let letters = encoded.get(..end).unwrap_or_default();
-            guarded(|| base64_decode(letters))
-                .flatten()
-                .or_else(|| lenient_base64(letters))
-                .map_or(encoded.into(), Into::into)
+    let mut clean = String::with_capacity(text.len());
+    let mut last = '\0';
+    for c in text.chars() {
+        match c {
+            '\n' if last == '\r' => {}
+            '\r' => clean.push('\n'),
+            _ if c.is_control() && !matches!(c, '\n' | '\t') => {}
+            _ => clean.push(c),
         }
-        Encoding::Uuencode => uudecode(encoded).map_or(encoded.into(), Into::into),
-        Encoding::QuotedPrintable => guarded(|| quoted_printable_decode(encoded))
-            .flatten()
-            .unwrap_or_else(|| lenient_quoted_printable(encoded))
-            .into(),
+        last = c;
     }
-}
-
-/// Drops what is not of the alphabet, as RFC 2045 asks.
-fn lenient_base64(encoded: &[u8]) -> Option<Vec<u8>> {
-    let letter = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
-    let mut letters: Vec<u8> = encoded.iter().copied().filter(letter).collect();
-    // A lone letter at the end holds no whole byte.
-    if letters.len() % 4 == 1 {
-        letters.pop();
-    }
-    BASE64.decode(letters).ok()
-}
-
-/// Decodes what is well formed and keeps the rest as it stands, as RFC 2045 suggests.
-fn lenient_quoted_printable(encoded: &[u8]) -> Vec<u8> {
-    let mut decoded = Vec::with_capacity(encoded.len());
-    let mut rest = encoded;
-    while let Some((first, after)) = rest.split_first() {
-        let (byte, next) = match (first, after) {
-            (b'=', [b'\r', b'\n', next @ ..] | [b'\n', next @ ..]) => (None, next),
-            (b'=', [high, low, next @ ..]) => match (hex_digit(*high), hex_digit(*low)) {
-                (Some(high), Some(low)) => (Some(high << 4 | low), next),
-                _ => (Some(b'='), after),
-            },
-            (byte, next) => (Some(*byte), next),
-        };
-        decoded.extend(byte);
-        rest = next;
-    }
-    decoded
-}
-
-/// What stands between `begin` and `end`; `None` when there is no `begin`.
-fn uudecode(encoded: &[u8]) -> Option<Vec<u8>> {
-    let mut lines = encoded.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
-    lines.find(|line| line.starts_with(b"begin "))?;
-    let mut decoded = Vec::new();
-    for line in lines.take_while(|line| *line != b"end") {
-        let Some((length, letters)) = line.split_first() else { continue };
-        // Six bits a letter, from the space on; trailing spaces may have been lost on the way.
-        let bits = |at: usize| letters.get(at).map_or(0, |letter| u32::from(letter.wrapping_sub(b' ') & 63));
-        let length = usize::from(length.wrapping_sub(b' ') & 63);
-        for at in 0..length {
-            let group = at / 3 * 4;
-            let word = bits(group) << 18 | bits(group + 1) << 12 | bits(group + 2) << 6 | bits(group + 3);
-            decoded.push(word.to_be_bytes()[1 + at % 3]);
-        }
-    }
-    Some(decoded)
-}
-
-fn hex_digit(byte: u8) -> Option<u8> {
-    char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
+    clean
 }

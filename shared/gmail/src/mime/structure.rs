@@ -7,7 +7,7 @@
 
 use std::ops::Range;
 
-use super::headers::{Disposition, PartHeaders};
+use super::headers::PartHeaders;
 use crate::lines::{Line, dashed_line, delimiter, end_before, line_at};
 
 /// Deepest nest of multiparts that is looked into; what is deeper is one opaque attachment.
@@ -28,6 +28,8 @@ pub(super) struct Structure {
     pub leaves: Vec<Leaf>,
     /// Whether a bound left something out.
     pub truncated: bool,
+    /// How many bytes finding the parts has looked at, repeats counted: tests hold it linear.
+    pub bytes_seen: u64,
 }
 
 /// A part that holds something.
@@ -38,29 +40,6 @@ pub(super) struct Leaf {
     pub body: Range<usize>,
     /// Whether it is one of several ways to show the same thing.
     pub in_alternative: bool,
-}
-
-impl Leaf {
-    fn is_text(&self) -> bool {
-        matches!(self.headers.media_type.as_str(), "text/plain" | "text/html")
-    }
-
-    /// Whether it is the mail's text rather than something beside it.
-    pub(super) fn is_body(&self) -> bool {
-        self.is_text()
-            && self.headers.filename.is_none()
-            && self.headers.disposition != Disposition::Attachment
-    }
-
-    /// Whether it belongs into the text: a picture in it, another way to show it.
-    pub(super) fn is_inline(&self) -> bool {
-        let headers = &self.headers;
-        let picture = headers.media_type.starts_with("image/")
-            && (headers.content_id.is_some() || headers.disposition == Disposition::Inline);
-        let variant =
-            self.in_alternative && headers.filename.is_none() && headers.media_type.starts_with("text/");
-        headers.disposition != Disposition::Attachment && (picture || variant)
-    }
 }
 
 /// A multipart that is not yet closed.
@@ -172,17 +151,23 @@ impl Walk<'_> {
     }
 
     /// The next line that is a delimiter of something open: the line, whose, and whether it closes.
-    fn next_delimiter(&self, mut from: usize) -> Option<(Line, usize, bool)> {
+    fn next_delimiter(&mut self, mut from: usize) -> Option<(Line, usize, bool)> {
         if self.open.is_empty() {
             return None;
         }
         while let Some(line) = dashed_line(self.raw, from) {
+            self.saw(from, line.next);
             if let Some((index, closing)) = self.delimits(line) {
                 return Some((line, index, closing));
             }
             from = line.next;
         }
+        self.saw(from, self.raw.len());
         None
+    }
+
+    fn saw(&mut self, from: usize, to: usize) {
+        self.structure.bytes_seen += to.saturating_sub(from) as u64;
     }
 
     fn delimits(&self, line: Line) -> Option<(usize, bool)> {
@@ -197,9 +182,10 @@ impl Walk<'_> {
 
     /// Where the headers that begin at `start` end, and where the body begins. They end at an empty line, at a
     /// delimiter, or at a line that is no header: its sender forgot the empty line.
-    fn head(&self, start: usize) -> (usize, usize) {
+    fn head(&mut self, start: usize) -> (usize, usize) {
         let mut position = start;
         while let Some(line) = line_at(self.raw, position) {
+            self.saw(line.start, line.next);
             let text = line.text(self.raw);
             if text.is_empty() {
                 return (line.start, line.next);
@@ -229,4 +215,16 @@ fn skip_envelope_line(raw: &[u8]) -> usize {
         Some(line) if raw.starts_with(b"From ") || raw.starts_with(b">From ") => line.next,
         _ => 0,
     }
+}
+
+/// The headers of an attached mail, bounded, for its subject.
+pub(super) fn header_block(raw: &[u8]) -> &[u8] {
+    let mut position = 0;
+    while let Some(line) = line_at(raw, position).filter(|line| line.next <= HEADERS_BYTES_MAX) {
+        if line.text(raw).is_empty() {
+            break;
+        }
+        position = line.next;
+    }
+    raw.get(..position).unwrap_or_default()
 }

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
+use sync_core::EmailAddress;
 
 use super::*;
 
@@ -19,6 +20,7 @@ const LONGEST: Duration = Duration::from_mins(1);
 
 fn survives(raw: &[u8]) -> FullMail {
     let start = Instant::now();
+    assert!(bytes_seen(raw) <= 2 * raw.len() as u64, "finding the parts looks at each byte twice at most");
     let envelope = of(raw);
     let mail = render(raw);
     assert!(start.elapsed() < LONGEST, "took {:?} for {} bytes", start.elapsed(), raw.len());
@@ -183,24 +185,26 @@ fn a_name_that_is_a_path_is_none() {
 
 #[test]
 fn deep_nests_neither_overflow_the_stack_nor_take_for_ever() {
+    const LEVELS: usize = 200_000;
     let multipart = |depth| format!("Content-Type: multipart/mixed; boundary=b{depth}\r\n\r\n--b{depth}\r\n");
-    let multiparts = (0..100_000).map(multipart).collect::<Vec<_>>().concat();
+    let multiparts = (0..LEVELS).map(multipart).collect::<Vec<_>>().concat();
     assert!(!survives(multiparts.as_bytes()).attachments.is_empty());
     // Where mail-parser builds a tree that it then drops recursively.
-    survives("Content-Type: message/rfc822\r\n\r\n".repeat(100_000).as_bytes());
-    survives("Content-Type: multipart/digest; boundary=b\r\n\r\n--b\r\n\r\n".repeat(100_000).as_bytes());
-    survives("Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n".repeat(100_000).as_bytes());
+    survives("Content-Type: message/rfc822\r\n\r\n".repeat(LEVELS).as_bytes());
+    survives("Content-Type: multipart/digest; boundary=b\r\n\r\n--b\r\n\r\n".repeat(LEVELS).as_bytes());
+    survives("Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n".repeat(LEVELS).as_bytes());
 }
 
 #[test]
-fn ten_thousand_parts_are_bounded() {
+fn a_million_parts_are_bounded() {
+    const PARTS: usize = 1_000_000;
     let flat =
-        "Content-Type: multipart/mixed; boundary=b\r\n\r\n".to_owned() + &"--b\r\n\r\nx\r\n".repeat(10_000);
+        "Content-Type: multipart/mixed; boundary=b\r\n\r\n".to_owned() + &"--b\r\n\r\nx\r\n".repeat(PARTS);
     assert!(survives(flat.as_bytes()).truncated);
     // Each with a boundary of its own that never comes.
     let part = |part| format!("--b\r\nContent-Type: multipart/mixed; boundary=n{part}\r\n\r\nx\r\n");
     let unclosed = "Content-Type: multipart/mixed; boundary=b\r\n\r\n".to_owned()
-        + &(0..10_000).map(part).collect::<Vec<_>>().concat();
+        + &(0..PARTS).map(part).collect::<Vec<_>>().concat();
     assert!(survives(unclosed.as_bytes()).truncated);
 }
 
@@ -244,6 +248,81 @@ fn headers_made_to_be_slow_are_not() {
     }
     let parameters = (0..20_000).map(|n| format!("; a*{n}*=x")).collect::<Vec<_>>().concat();
     survives(format!("Content-Type: text/plain{parameters}\n\n").as_bytes());
+}
+
+#[test]
+fn the_files_of_a_winmail_are_listed_beside_it() {
+    let raw = [b"Content-Type: application/ms-tnef; name=winmail.dat\n\n".to_vec(), tnef::tests::winmail()]
+        .concat();
+    let mail = render(&raw);
+    let [whole, text, binary] = mail.attachments.as_slice() else { panic!("{:?}", mail.attachments) };
+    assert_eq!(whole.filename.as_deref(), Some("winmail.dat"));
+    assert_eq!((text.filename.as_deref(), text.content_type.as_str()), (Some("Größe.txt"), "text/x-size"));
+    assert_eq!(binary.container.as_deref(), Some(whole.sha256.as_str()));
+    assert_eq!(attachment(&raw, &text.sha256).expect("a file inside").1, b"hello");
+}
+
+#[test]
+fn lines_may_end_in_anything() {
+    for end in ["\r", "\n", "\r\n"] {
+        let raw =
+            ["Subject: a", "Content-Type: multipart/mixed; boundary=b", "", "--b", "", "one", "two", "--b--"]
+                .join(end);
+        assert_eq!(of(raw.as_bytes()).subject, "a", "{end:?}");
+        assert_eq!(render(raw.as_bytes()).text.as_deref(), Some("one\ntwo"), "{end:?}");
+    }
+}
+
+#[test]
+fn an_invitation_is_another_way_to_show_the_mail_or_an_attachment() {
+    let calendar = "Content-Type: text/calendar; method=REQUEST; charset=utf-8\n";
+    let mail = |kind: &str, extra: &str| {
+        format!(
+            "Content-Type: multipart/{kind}; boundary=b\n\n--b\n\nwords\n--b\n{calendar}{extra}\nBEGIN:VCALENDAR\n--b--"
+        )
+    };
+    let shown = mail("alternative", "");
+    assert!(!of(shown.as_bytes()).has_attachments);
+    assert!(render(shown.as_bytes()).attachments[0].inline);
+    let attached = mail("mixed", "Content-Disposition: attachment; filename=invite.ics\n");
+    assert!(of(attached.as_bytes()).has_attachments);
+    let file = &render(attached.as_bytes()).attachments[0];
+    assert_eq!((file.filename.as_deref(), file.inline), (Some("invite.ics"), false));
+}
+
+#[test]
+fn a_forwarded_mail_is_named_by_its_subject() {
+    let name = |inner: &str| {
+        let raw = format!("Content-Type: message/rfc822\n\n{inner}\n\nx");
+        render(raw.as_bytes()).attachments[0].filename.clone()
+    };
+    assert_eq!(name("Subject: a/b =?utf-8?Q?=C3=A9?="), Some("a_b é.eml".into()));
+    assert_eq!(name("From: a@b.c"), Some("message.eml".into()));
+}
+
+#[test]
+fn dates_are_read_as_they_were_meant() {
+    let date = |text: &str| render(format!("Date: {text}\n\n").as_bytes()).date.map(|date| date.to_string());
+    let expected = Some("2002-09-21T08:18:08Z".to_owned());
+    for text in [
+        "Sat, 21 Sep 2002 10:18:08 +0200",
+        "21 Sep 02 08:18:08 GMT",
+        "Sat, 21 Sep 2002 08:18:08",
+        "Sat Sep 21 08:18:08 2002",
+        "Sat, 21 Sep 2002 04:18:08 -0400 (EDT)",
+    ] {
+        assert_eq!(date(text), expected, "{text}");
+    }
+    for text in ["", "yesterday", "Sat, 21 Sep 0102 08:18:08 +0000", "31 Feb"] {
+        assert_eq!(date(text), None, "{text}");
+    }
+}
+
+#[test]
+fn a_quoted_local_part_stays_with_its_address() {
+    let from = |text: &str| of(format!("From: {text}\n\n").as_bytes()).from.expect("a sender").email;
+    assert_eq!(from("\"a b@c\"@example.com"), "\"a b@c\"@example.com");
+    assert_eq!(from("=?utf-8?Q?121?=@example.com"), "121@example.com");
 }
 
 /// Pieces that steer a parser further than random bytes do.

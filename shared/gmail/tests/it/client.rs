@@ -185,7 +185,7 @@ async fn watch_stop_labels_and_lists_go_where_the_reference_says() {
     assert_eq!(watch.history_id, HistoryId(9));
     client.stop(&token()).await.expect("stopped");
     assert_eq!(client.list_labels(&token()).await.expect("labels")[0].id, "INBOX");
-    let page = client.list_messages(&token(), Window::All, Some("INBOX"), None, Timestamp::UNIX_EPOCH).await;
+    let page = client.list_messages(&token(), &Window::All, Some("INBOX"), None, Timestamp::UNIX_EPOCH).await;
     assert_eq!(page.expect("a page").ids, [MessageId(0x1f)]);
 }
 

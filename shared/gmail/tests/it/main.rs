@@ -1,7 +1,10 @@
 //! The client, the token endpoint and the verifier over real sockets.
 
 mod client;
+mod formats;
+mod fuzz;
 mod oauth;
+mod oracle;
 mod push;
 
 use std::time::Duration;

@@ -101,6 +101,7 @@ fn complete(name: &str) -> Option<String> {
         "QUOTA_REGIME" => "current".to_owned(),
         name if name.ends_with("_SECONDS") || name.ends_with("_MINUTES") => "60".to_owned(),
         name if name.starts_with("INITIAL_") || name == "FETCH_WINDOW" => "1".to_owned(),
+        name if name.starts_with("MASS_DELETION_") || name.ends_with("_DAYS") => "1".to_owned(),
         name => format!("the-{name}"),
     })
 }

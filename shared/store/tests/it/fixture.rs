@@ -1,20 +1,20 @@
 //! A table, a bucket, a secret of their own for each test, on an emulated AWS.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use aws_config::{BehaviorVersion, Region, SdkConfig, retry::RetryConfig};
 use aws_sdk_dynamodb::types::{
-    AttributeDefinition, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType, Projection,
-    ProjectionType, ScalarAttributeType,
+    AttributeDefinition, AttributeValue, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType,
+    Projection, ProjectionType, ScalarAttributeType,
 };
 use sync_core::{
     Generation, HistoryId, MailboxId, MessageId, ThreadId, Timestamp,
-    message::{Address, Envelope, Message},
+    message::{Address, Envelope, Message, RowState, Touched},
     state::{Progress, Sync, Totals},
-    sync::{Acquired, Commit, OwedWrite, RowWrite},
+    sync::{Acquired, Commit, Committed, OwedWrite, RowWrite},
 };
 use sync_store::{NewMailbox, Store, StoreConfig};
-use testkit::MiniStack;
+use testkit::{DynamoDbLocal, MiniStack};
 
 /// The keys of the encryption secret.
 pub const KEYS: &str = r#"{"current":"k1","k1":"0123456789abcdef0123456789abcdef"}"#;
@@ -25,6 +25,8 @@ pub struct World {
     pub sdk: SdkConfig,
     pub config: StoreConfig,
     pub dynamo: aws_sdk_dynamodb::Client,
+    /// Where the table is: the emulator, or another one that is tried.
+    pub table_endpoint: String,
     _stack: MiniStack,
 }
 
@@ -43,7 +45,9 @@ impl World {
             bucket: format!("bucket-{unique}"),
             encryption_secret_id: format!("secret-{unique}"),
         };
-        let dynamo = aws_sdk_dynamodb::Client::new(&sdk);
+        let table_endpoint = DynamoDbLocal::endpoint_under_test();
+        let table_endpoint = table_endpoint.unwrap_or_else(|| stack.endpoint().to_owned());
+        let dynamo = dynamo_at(&sdk, &table_endpoint);
         create_table(&dynamo, &config.table).await;
         let s3 = aws_sdk_s3::config::Builder::from(&sdk).force_path_style(true).build();
         let s3 = aws_sdk_s3::Client::from_conf(s3);
@@ -51,7 +55,26 @@ impl World {
         let secrets = aws_sdk_secretsmanager::Client::new(&sdk);
         let secret = secrets.create_secret().name(&config.encryption_secret_id).secret_string(KEYS);
         secret.send().await.expect("a secret");
-        Self { store: Store::new(&sdk, config.clone()), sdk, config, dynamo, _stack: stack }
+        let store = Store::new(&sdk, config.clone()).with_dynamo(dynamo.clone());
+        Self { store, sdk, config, dynamo, table_endpoint, _stack: stack }
+    }
+
+    /// A store whose table is reached through this endpoint: a proxy.
+    pub fn store_behind(&self, endpoint: &str) -> Store {
+        Store::new(&self.sdk, self.config.clone()).with_dynamo(dynamo_at(&self.sdk, endpoint))
+    }
+
+    /// Applies a commit that must fit.
+    pub async fn apply(&self, commit: &Commit) {
+        assert_eq!(self.store.commit(commit).await.expect("answered"), Committed::Applied);
+    }
+
+    /// Puts an item as an earlier version of the store wrote it.
+    pub async fn put_raw(&self, item: serde_json::Value) {
+        let item = item.as_object().expect("an item").iter();
+        let item = item.map(|(name, value)| (name.clone(), attribute_value(value)));
+        let put = self.dynamo.put_item().table_name(&self.config.table).set_item(Some(item.collect()));
+        put.send().await.expect("put");
     }
 
     /// A connected mailbox.
@@ -89,6 +112,27 @@ impl World {
         let value = |text: &str| aws_sdk_dynamodb::types::AttributeValue::S(text.to_owned());
         let get = self.dynamo.get_item().table_name(&self.config.table).consistent_read(true);
         get.key("pk", value(pk)).key("sk", value(sk)).send().await.expect("read").item
+    }
+}
+
+/// The same configuration with another table service.
+fn dynamo_at(sdk: &SdkConfig, endpoint: &str) -> aws_sdk_dynamodb::Client {
+    let config = aws_sdk_dynamodb::config::Builder::from(sdk).endpoint_url(endpoint).build();
+    aws_sdk_dynamodb::Client::from_conf(config)
+}
+
+/// JSON as DynamoDB's attributes: texts, whole numbers, flags, lists, maps.
+fn attribute_value(value: &serde_json::Value) -> AttributeValue {
+    use serde_json::Value;
+    match value {
+        Value::Null => AttributeValue::Null(true),
+        Value::Bool(flag) => AttributeValue::Bool(*flag),
+        Value::Number(number) => AttributeValue::N(number.to_string()),
+        Value::String(text) => AttributeValue::S(text.clone()),
+        Value::Array(values) => AttributeValue::L(values.iter().map(attribute_value).collect()),
+        Value::Object(map) => AttributeValue::M(
+            map.iter().map(|(name, value)| (name.clone(), attribute_value(value))).collect(),
+        ),
     }
 }
 
@@ -177,7 +221,37 @@ pub fn commit(sync: &Sync, rows: Vec<RowWrite>, owed: Vec<OwedWrite>) -> Commit 
         closed: Vec::new(),
         progress: Progress { cursor: Some(HistoryId(u64::MAX)), ..sync.progress.clone() },
         totals: Totals { messages: 1, ..Totals::default() },
+        labels: BTreeMap::new(),
+        seq: sync.seq,
+        events: Vec::new(),
         now: at(10),
+    }
+}
+
+/// The write of a whole row that nobody was told of.
+pub fn put(message: Message) -> RowWrite {
+    RowWrite::Put { message: Box::new(message), announced: false, touched: Touched::new() }
+}
+
+/// The write of a deletion.
+pub fn bury(id: u64, history_id: u64) -> RowWrite {
+    RowWrite::Tombstone {
+        id: MessageId(id),
+        state: RowState::Deleted,
+        history_id: HistoryId(history_id),
+        labels: None,
+        touched: Touched::new(),
+    }
+}
+
+/// The write of labels by a record.
+pub fn relabel(id: u64, labels: &[&str], history_id: u64) -> RowWrite {
+    RowWrite::Labels {
+        id: MessageId(id),
+        labels: labels.iter().map(ToString::to_string).collect(),
+        history_id: HistoryId(history_id),
+        announced: false,
+        touched: Touched::new(),
     }
 }
 

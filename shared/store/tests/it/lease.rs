@@ -3,11 +3,11 @@
 use sync_core::{
     HistoryId, MailboxId,
     state::Status,
-    sync::{Acquired, Released},
+    sync::{Acquired, Committed, Released},
 };
 use sync_store::{DUE_SHARDS, Release};
 
-use crate::fixture::{World, at, next};
+use crate::fixture::{World, at, commit, next};
 
 fn release(sync: &sync_core::state::Sync) -> Release {
     Release {
@@ -165,4 +165,23 @@ async fn due_mailboxes_come_in_pages() {
     asked.sort_unstable();
     assert_eq!(found, asked);
     assert!(world.store.due(at(0), 0, Some("nonsense")).await.is_err());
+}
+
+#[tokio::test]
+async fn an_unlocked_mailbox_fences_its_holder_and_is_due_now() {
+    let world = World::new().await;
+    let mailbox = world.mailbox().await;
+    let held = world.acquire(&mailbox).await;
+    world.store.unlock(&mailbox, at(5)).await.expect("unlocked");
+    let free = world.sync(&mailbox).await;
+    assert_eq!((free.lease.as_ref(), free.generation), (None, next(held.generation)));
+    assert_eq!((free.asked, free.due_at), (held.asked + 1, Some(at(5))));
+    let late = commit(&held, Vec::new(), Vec::new());
+    assert_eq!(world.store.commit(&late).await.expect("answered"), Committed::Fenced);
+    assert_eq!(world.store.release(&mailbox, &release(&held)).await.expect("answered"), Released::Fenced);
+    assert_eq!(world.sync(&mailbox).await, free);
+    let taken = world.store.acquire(&mailbox, "other", at(60), at(6)).await.expect("answered");
+    assert!(matches!(taken, Acquired::Held(sync) if sync.generation == next(free.generation)));
+    let nobody: MailboxId = "mbx_none".parse().expect("an id");
+    assert!(world.store.unlock(&nobody, at(5)).await.is_err());
 }

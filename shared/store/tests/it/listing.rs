@@ -1,12 +1,12 @@
 //! Listing mail: order, indexes, filters, cursors.
 
 use sync_core::{
-    HistoryId, MailboxId, MessageId, ThreadId,
-    sync::{Commit, Committed, RowWrite},
+    MailboxId, MessageId, ThreadId,
+    sync::{Commit, Committed},
 };
 use sync_store::{MailQuery, StoreError};
 
-use crate::fixture::{World, at, commit, message};
+use crate::fixture::{World, at, bury, commit, message, put};
 
 async fn fill(world: &World, mailbox: &MailboxId, ids: impl Iterator<Item = u64>) {
     world.acquire(mailbox).await;
@@ -16,7 +16,7 @@ async fn fill(world: &World, mailbox: &MailboxId, ids: impl Iterator<Item = u64>
             let mut labels = vec!["INBOX"];
             labels.extend((id % 2 == 0).then_some("UNREAD"));
             labels.extend((id % 50 == 0).then_some("SENT"));
-            RowWrite::Put(message(*id, &labels))
+            put(message(*id, &labels))
         });
         let commit = commit(&world.sync(mailbox).await, rows.collect(), Vec::new());
         assert_eq!(world.store.commit(&commit).await.expect("answered"), Committed::Applied);
@@ -78,8 +78,7 @@ async fn tombstones_are_listed_apart_and_stay_in_their_thread() {
     let world = World::new().await;
     let mailbox = world.mailbox().await;
     fill(&world, &mailbox, 1..=5).await;
-    let tombstones =
-        [3, 77].map(|id| RowWrite::Tombstone { id: MessageId(id), history_id: HistoryId(9_999) });
+    let tombstones = [3, 77].map(|id| bury(id, 9_999));
     let commit = commit(&world.sync(&mailbox).await, tombstones.to_vec(), Vec::new());
     assert_eq!(world.store.commit(&commit).await.expect("answered"), Committed::Applied);
     assert_eq!(list(&world, query(&mailbox)).await.0, [5, 4, 2, 1]);

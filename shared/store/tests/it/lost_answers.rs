@@ -3,18 +3,17 @@
 
 use sync_core::{
     MessageId,
-    sync::{Acquired, Commit, Committed, Released, RowWrite},
+    sync::{Acquired, Commit, Committed, Released},
 };
 use sync_store::{Release, Store, StoreError};
 
 use crate::{
-    fixture::{World, at, commit, message, sdk},
+    fixture::{World, at, commit, message, put},
     proxy::{self, Fault},
 };
 
-async fn store_behind(world: &World, operation: &'static str, plan: fn(usize) -> Fault) -> Store {
-    let endpoint = proxy::start(world.sdk.endpoint_url().expect("an endpoint"), operation, plan);
-    Store::new(&sdk(&endpoint).await, world.config.clone())
+fn store_behind(world: &World, operation: &'static str, plan: fn(usize) -> Fault) -> Store {
+    world.store_behind(&proxy::start(&world.table_endpoint, operation, plan))
 }
 
 /// A commit over a connection with faults, and whether its row is there afterwards.
@@ -22,8 +21,8 @@ async fn commit_with(plan: fn(usize) -> Fault) -> (Result<Committed, StoreError>
     let world = World::new().await;
     let mailbox = world.mailbox().await;
     let held = world.acquire(&mailbox).await;
-    let store = store_behind(&world, "TransactWriteItems", plan).await;
-    let commit: Commit = commit(&held, vec![RowWrite::Put(message(1, &[]))], Vec::new());
+    let store = store_behind(&world, "TransactWriteItems", plan);
+    let commit: Commit = commit(&held, vec![put(message(1, &[]))], Vec::new());
     let outcome = store.commit(&commit).await;
     let sync = world.sync(&mailbox).await;
     let applied = world.store.get_message(&mailbox, MessageId(1)).await.expect("read").is_some();
@@ -105,7 +104,7 @@ async fn a_lease_is_ours_although_the_answer_was_lost() {
     let world = World::new().await;
     let mailbox = world.mailbox().await;
     let first_lost: fn(usize) -> Fault = |n| if n == 0 { Fault::LoseAnswer } else { Fault::None };
-    let store = store_behind(&world, "UpdateItem", first_lost).await;
+    let store = store_behind(&world, "UpdateItem", first_lost);
     let Acquired::Held(held) = store.acquire(&mailbox, "test", at(60), at(0)).await.expect("answered") else {
         panic!("it is our own lease")
     };
@@ -117,7 +116,7 @@ async fn a_lease_is_ours_although_the_answer_was_lost() {
         status: None,
         credential_version: None,
     };
-    let store = store_behind(&world, "UpdateItem", first_lost).await;
+    let store = store_behind(&world, "UpdateItem", first_lost);
     assert_eq!(store.release(&mailbox, &release).await.expect("answered"), Released::Free);
     assert_eq!(world.sync(&mailbox).await.lease, None);
 }
@@ -127,14 +126,14 @@ async fn keys_that_were_not_processed_are_asked_for_again() {
     let world = World::new().await;
     let mailbox = world.mailbox().await;
     let held = world.acquire(&mailbox).await;
-    let rows = (1..=40).map(|id| RowWrite::Put(message(id, &[]))).collect();
+    let rows = (1..=40).map(|id| put(message(id, &[]))).collect();
     world.store.commit(&commit(&held, rows, Vec::new())).await.expect("applied");
     let ids: Vec<MessageId> = (1..=40).map(MessageId).collect();
     let twice: fn(usize) -> Fault =
         |n| if n < 2 { Fault::Answer(200, unprocessed_body) } else { Fault::None };
-    let store = store_behind(&world, "BatchGetItem", twice).await;
+    let store = store_behind(&world, "BatchGetItem", twice);
     assert_eq!(store.read_rows(&mailbox, &ids).await.expect("read").len(), 40);
-    let store = store_behind(&world, "BatchGetItem", |_| Fault::Answer(200, unprocessed_body)).await;
+    let store = store_behind(&world, "BatchGetItem", |_| Fault::Answer(200, unprocessed_body));
     let error = store.read_rows(&mailbox, &ids).await.expect_err("it never ends");
     assert!(matches!(error, StoreError::Throttled { .. }), "{error}");
 }

@@ -1,14 +1,14 @@
-//! Connecting, finding, parking, erasing mailboxes; requests and their keys.
+//! Connecting, finding, parking, pausing, erasing mailboxes.
 
 use sync_core::{
     MailboxId, MessageId,
     job::{JobKind, Trigger},
     state::Status,
-    sync::{Committed, RowWrite},
+    sync::{Committed, Happened},
 };
-use sync_store::{Created, Erased, IdempotencyKey, NewMailbox, StoreError};
+use sync_store::{Created, Erased, NewMailbox, NewRequest, StatusChange, StoreError};
 
-use crate::fixture::{World, at, commit, message};
+use crate::fixture::{World, at, commit, message, put};
 
 fn new(tenant: &str, address: &str) -> NewMailbox {
     NewMailbox {
@@ -68,7 +68,7 @@ async fn a_deactivated_mailbox_is_not_found_by_address_and_keeps_its_rows() {
     let world = World::new().await;
     let mailbox = world.mailbox().await;
     let held = world.acquire(&mailbox).await;
-    let write = commit(&held, vec![RowWrite::Put(message(1, &[]))], Vec::new());
+    let write = commit(&held, vec![put(message(1, &[]))], Vec::new());
     assert_eq!(world.store.commit(&write).await.expect("answered"), Committed::Applied);
     world.store.set_watch(&mailbox, Some(at(99))).await.expect("set");
     world.store.deactivate_mailbox(&mailbox, at(20)).await.expect("deactivated");
@@ -105,64 +105,30 @@ async fn a_status_parks_a_mailbox_and_asks_whoever_looks_at_it() {
 }
 
 #[tokio::test]
-async fn a_repeated_request_is_the_same_request_for_a_day() {
+async fn pausing_and_resuming_ask_whoever_looks_and_are_refused_where_they_mean_nothing() {
     let world = World::new().await;
     let mailbox = world.mailbox().await;
-    let key = IdempotencyKey { tenant: "ten_1".parse().expect("an id"), key: "k 1".to_owned() };
-    let request = |key, seconds| {
-        world.store.create_request(&mailbox, JobKind::Incremental, Trigger::Manual, key, at(seconds))
-    };
-    let first = request(Some(&key), 0).await.expect("requested");
-    let again = request(Some(&key), 86_399).await.expect("requested");
-    assert_eq!((&again.job, again.repeated), (&first.job, true));
-    assert_eq!(world.sync(&mailbox).await.asked, 1, "nothing new was written");
-    let other = IdempotencyKey { tenant: "ten_2".parse().expect("an id"), ..key.clone() };
-    assert!(!request(Some(&other), 1).await.expect("requested").repeated, "a key is its tenant's");
-    assert!(!request(None, 2).await.expect("requested").repeated);
-    assert!(!request(Some(&key), 86_401).await.expect("requested").repeated, "it has lapsed");
-    let open = world.store.read_requests(&mailbox).await.expect("read");
-    assert_eq!((open.len(), &open[0].id), (4, &first.job), "oldest first");
-    let jobs = world.store.list_jobs(&mailbox, 3, None).await.expect("read");
-    let rest = world.store.list_jobs(&mailbox, 3, jobs.next.as_deref()).await.expect("read");
-    assert_eq!(rest.items.iter().map(|job| &job.id).collect::<Vec<_>>(), [&first.job], "newest first");
-}
-
-#[tokio::test]
-async fn a_request_for_no_mailbox_writes_nothing() {
-    let world = World::new().await;
+    world.store.ask(&mailbox, at(1)).await.expect("asked");
+    for _ in 0..2 {
+        assert_eq!(world.store.pause(&mailbox, at(2)).await.expect("answered"), StatusChange::Done);
+        assert_eq!(world.sync(&mailbox).await.due_at, None);
+    }
+    let paused = world.sync(&mailbox).await;
+    assert_eq!((paused.status, paused.asked), (Status::Paused, 3));
+    assert_eq!(world.store.resume(&mailbox, at(3)).await.expect("answered"), StatusChange::Done);
+    let resumed = world.sync(&mailbox).await;
+    assert_eq!((resumed.status, resumed.due_at, resumed.asked), (Status::Active, Some(at(3)), 4));
+    world.store.set_status(&mailbox, Status::NeedsAttention, at(4)).await.expect("set");
+    assert_eq!(world.store.resume(&mailbox, at(4)).await.expect("answered"), StatusChange::Done);
+    world.store.set_status(&mailbox, Status::NeedsReauth, at(4)).await.expect("set");
+    let refused = world.store.resume(&mailbox, at(5)).await.expect("answered");
+    assert_eq!(refused, StatusChange::Refused(Status::NeedsReauth), "only a new grant helps");
+    assert_eq!(world.sync(&mailbox).await.status, Status::NeedsReauth);
+    world.store.deactivate_mailbox(&mailbox, at(6)).await.expect("deactivated");
+    let refused = world.store.pause(&mailbox, at(7)).await.expect("answered");
+    assert_eq!(refused, StatusChange::Refused(Status::Deactivated));
     let nobody: MailboxId = "mbx_none".parse().expect("an id");
-    let error = world.store.create_request(&nobody, JobKind::Full, Trigger::Manual, None, at(0)).await;
-    assert!(matches!(error, Err(StoreError::NotFound { what: "mailbox" })));
-    assert_eq!(world.store.read_requests(&nobody).await.expect("read"), []);
-}
-
-#[tokio::test]
-async fn requests_and_commits_at_once_all_go_through() {
-    let world = World::new().await;
-    let mailbox = world.mailbox().await;
-    world.acquire(&mailbox).await;
-    let mut tasks = tokio::task::JoinSet::new();
-    for _ in 0..10 {
-        let (store, mailbox) = (world.store.clone(), mailbox.clone());
-        tasks.spawn(async move {
-            store.create_request(&mailbox, JobKind::Incremental, Trigger::Manual, None, at(0)).await
-        });
-    }
-    let mut applied = 0;
-    for _ in 0..20 {
-        let commit = commit(&world.sync(&mailbox).await, Vec::new(), Vec::new());
-        match world.store.commit(&commit).await.expect("answered") {
-            Committed::Applied => applied += 1,
-            Committed::Conflict => {}
-            Committed::Fenced => panic!("a request is no other holder"),
-        }
-    }
-    assert!(applied > 0);
-    for outcome in tasks.join_all().await {
-        outcome.expect("requested");
-    }
-    let sync = world.sync(&mailbox).await;
-    assert_eq!((sync.asked, sync.commit), (10, applied), "each of them once");
+    assert!(matches!(world.store.pause(&nobody, at(7)).await, Err(StoreError::NotFound { .. })));
 }
 
 #[tokio::test]
@@ -170,21 +136,23 @@ async fn an_erased_mailbox_leaves_nothing_and_fences_its_worker() {
     let world = World::new().await;
     let mailbox = world.mailbox().await;
     let held = world.acquire(&mailbox).await;
-    let rows = (1..=40).map(|id| RowWrite::Put(message(id, &[]))).collect();
+    let rows = (1..=40).map(|id| put(message(id, &[]))).collect();
     world.store.commit(&commit(&held, rows, Vec::new())).await.expect("applied");
     let body = world.store.put_body(&mailbox, b"mail".to_vec()).await.expect("put");
     world
         .store
-        .create_request(&mailbox, JobKind::Full, Trigger::Manual, None, at(5))
+        .create_request(&mailbox, &NewRequest::new(JobKind::Full, Trigger::Manual), at(5))
         .await
         .expect("requested");
+    world.store.announce(&mailbox, &Happened::NeedsReauth, at(6)).await.expect("announced");
+    world.store.save_list(&mailbox, "1-1.ids", &[MessageId(1)]).await.expect("saved");
 
     let mut steps = 0;
     while world.store.erase_mailbox(&mailbox, at(30)).await.expect("a step") == Erased::More {
         steps += 1;
         assert!(steps < 10, "it ends");
     }
-    let late = commit(&held, vec![RowWrite::Put(message(99, &[]))], Vec::new());
+    let late = commit(&held, vec![put(message(99, &[]))], Vec::new());
     assert_eq!(world.store.commit(&late).await.expect("answered"), Committed::Fenced);
     assert_eq!(world.store.get_body(&mailbox, &body).await.expect("read"), None);
     let left = world.dynamo.scan().table_name(&world.config.table).send().await.expect("read");

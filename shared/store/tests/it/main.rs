@@ -1,11 +1,20 @@
 //! The store's contract, over the real SDK against an emulated AWS.
 
 mod commits;
+mod dynamodb_local;
+mod earlier_rows;
+mod events;
+mod faults;
 mod fixture;
+mod labels;
 mod lease;
 mod listing;
+mod lists;
 mod lost_answers;
 mod mailboxes;
 mod objects;
 mod proxy;
+mod references;
+mod requests;
 mod secrets;
+mod why;

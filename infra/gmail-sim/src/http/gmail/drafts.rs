@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::messages::{deliver, recipients, sent_labels};
+use super::messages::{deliver, recipients, sent_labels, with_missing_headers};
 use super::render::{self, Format};
 use super::{Answer, Request};
 use crate::http::error::ApiError;
 use crate::http::upload;
-use crate::model::{DraftId, Mailbox, NewMessage, Query};
+use crate::model::{DraftId, Mailbox, MessageId, Millis, NewMessage, Query, Refusal};
 
 fn draft_id(request: &Request) -> Result<DraftId, ApiError> {
     DraftId::parse(request.id(0)).ok_or_else(ApiError::invalid_id)
@@ -69,7 +69,7 @@ pub(super) fn get(request: &Request) -> Answer {
 fn new_message(request: &Request) -> Result<NewMessage, ApiError> {
     let incoming = upload::message(request)?;
     Ok(NewMessage {
-        raw: incoming.raw.into(),
+        raw: with_missing_headers(incoming.raw, request).into(),
         labels: Vec::new(),
         internal_date: None,
         thread: incoming.thread,
@@ -84,11 +84,24 @@ pub(super) fn create(request: &Request) -> Answer {
     })
 }
 
+/// Saves a draft again: where its subject allows it, it stays in its thread.
+fn save(mailbox: &mut Mailbox, id: DraftId, new: NewMessage, now: Millis) -> Result<MessageId, Refusal> {
+    if new.thread.is_none() {
+        let thread = mailbox.message(mailbox.draft(id)?)?.thread;
+        let staying = NewMessage { thread: Some(thread), ..new.clone() };
+        match mailbox.update_draft(id, staying, now) {
+            Err(Refusal::InvalidThread) => {}
+            saved => return saved,
+        }
+    }
+    mailbox.update_draft(id, new, now)
+}
+
 pub(super) fn update(request: &Request) -> Answer {
     let id = draft_id(request)?;
     let new = new_message(request)?;
     request.account.change(&request.shared, |mailbox| {
-        mailbox.update_draft(id, new, request.now)?;
+        save(mailbox, id, new, request.now)?;
         render_brief(mailbox, id)
     })
 }
@@ -108,7 +121,7 @@ pub(super) fn send(request: &Request) -> Answer {
     let new = if replaces { Some(new_message(request)?) } else { None };
     let (answer, raw) = request.account.change(&request.shared, |mailbox| {
         if let Some(new) = new {
-            mailbox.update_draft(id, new, request.now)?;
+            save(mailbox, id, new, request.now)?;
         }
         let draft = mailbox.draft(id)?;
         let raw: Arc<[u8]> = mailbox.raw(mailbox.message(draft)?);

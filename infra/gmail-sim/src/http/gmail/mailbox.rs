@@ -103,32 +103,47 @@ fn entry(mailbox: &Mailbox, change: &Change) -> Value {
 pub(super) fn watch(request: &Request) -> Answer {
     let topic = request.body.get("topicName").and_then(Value::as_str).unwrap_or_default();
     let shape: Vec<&str> = topic.split('/').collect();
-    if !matches!(shape.as_slice(), ["projects", project, "topics", name] if !project.is_empty() && !name.is_empty())
-    {
-        return Err(ApiError::invalid_argument(format!(
-            "Invalid topicName does not match projects/<project>/topics/*: {topic}"
-        )));
-    }
+    let project = match shape.as_slice() {
+        ["projects", project, "topics", name] if !project.is_empty() && !name.is_empty() => *project,
+        _ => {
+            return Err(ApiError::invalid_argument(format!(
+                "Invalid topicName does not match projects/<project>/topics/*: {topic}"
+            )));
+        }
+    };
     let behavior = ["labelFilterBehavior", "labelFilterAction"]
         .iter()
         .find_map(|key| request.body.get(*key).and_then(Value::as_str))
         .unwrap_or("include");
-    let exclude = behavior.eq_ignore_ascii_case("exclude");
+    let exclude = match behavior.to_ascii_lowercase().as_str() {
+        "include" | "labelfilterbehaviorunspecified" => false,
+        "exclude" => true,
+        _ => {
+            return Err(ApiError::invalid_argument(format!(
+                "Invalid value at 'label_filter_behavior' (TYPE_ENUM), \"{behavior}\""
+            )));
+        }
+    };
     let names = request.texts("labelIds")?;
     let mut state = request.account.state();
     let labels: Result<Vec<_>, _> = names.iter().map(|name| state.mailbox.label_index(name)).collect();
     let labels = labels?;
     let labels = if labels.is_empty() { None } else { Some((labels, exclude)) };
+    // The same topic renews; another one of the project has to wait for a stop.
+    if state.watches.get(project).is_some_and(|live| live.expires > request.now && live.topic != topic) {
+        return Err(ApiError::second_watch());
+    }
     let expires = request.now + WATCH_MS;
-    state.watch = Some(Watch { expires, labels });
+    state.watches.insert(project.to_owned(), Watch { topic: topic.to_owned(), expires, labels });
     let history = state.mailbox.history_id();
-    push::send(&request.shared, &request.account.email, history);
+    push::watched(&request.shared, &request.account.email, topic, history);
     Ok(json!({"historyId": history.to_string(), "expiration": expires.to_string()}))
 }
 
+/// Ends the mailbox's watches; the caller's project cannot be told from its token here.
 #[expect(clippy::unnecessary_wraps, reason = "every handler has one form")]
 pub(super) fn stop(request: &Request) -> Answer {
-    request.account.state().watch = None;
+    request.account.state().watches.clear();
     Ok(Value::Null)
 }
 

@@ -49,7 +49,8 @@ fn shifting(request: &Request) -> bool {
 
 /// The listing that a request's parameters describe.
 pub(super) fn list_query(request: &Request, mailbox: &Mailbox, limit: usize) -> Result<ListQuery, ApiError> {
-    if request.metadata_only && request.parameter("q").is_some() {
+    // An empty search is refused as well.
+    if request.metadata_only && request.query.iter().any(|(name, _)| name == "q") {
         return Err(ApiError::forbidden("Metadata scope does not support 'q' parameter"));
     }
     let labels: Result<Vec<LabelIndex>, _> =
@@ -222,21 +223,27 @@ pub(super) fn deliver(
 /// Every address the message is to go to, lower case, each once.
 pub(super) fn recipients(raw: &[u8]) -> Vec<String> {
     let mut found: Vec<String> = Vec::new();
-    for header in mime::parse_headers(raw) {
-        if !["to", "cc", "bcc"].contains(&header.name.to_ascii_lowercase().as_str()) {
-            continue;
-        }
-        let words =
-            header.value.split(|c: char| c.is_whitespace() || matches!(c, '<' | '>' | ',' | ';' | '"' | ':'));
-        for word in words.filter(|word| word.contains('@') && !word.starts_with('@') && !word.ends_with('@'))
-        {
-            let address = word.to_ascii_lowercase();
-            if !found.contains(&address) {
+    let Some(message) = with_addresses(raw) else { return found };
+    for addresses in [message.to(), message.cc(), message.bcc()].into_iter().flatten() {
+        for address in addresses.iter().filter_map(mail_parser::Addr::address) {
+            let address = address.to_ascii_lowercase();
+            let whole = address.split_once('@').is_some_and(|(l, d)| !l.is_empty() && !d.is_empty());
+            if whole && !found.contains(&address) {
                 found.push(address);
             }
         }
     }
     found
+}
+
+/// The address that a message is from.
+pub(crate) fn author(raw: &[u8]) -> Option<String> {
+    let message = with_addresses(raw)?;
+    Some(message.from()?.first()?.address()?.to_owned())
+}
+
+fn with_addresses(raw: &[u8]) -> Option<mail_parser::Message<'_>> {
+    mail_parser::MessageParser::new().with_address_headers().parse_headers(raw)
 }
 
 fn without_bcc(raw: &[u8]) -> Vec<u8> {

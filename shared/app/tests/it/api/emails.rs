@@ -1,6 +1,6 @@
 use axum::http::StatusCode;
 use serde_json::Value;
-use sync_core::{MessageId, sync::RowWrite};
+use sync_core::{MessageId, message::RowState, sync::RowWrite};
 
 use super::world::{World, mail};
 
@@ -75,7 +75,13 @@ async fn deleted_mail_is_listed_only_when_asked_for() {
     let token = world.admin("ten_1").await;
     let id = world.mailbox("ten_1", "alice@example.com").await;
     world.store_mails(&id, vec![(mail(1, &["INBOX"]), None), (mail(2, &["TRASH"]), None)]).await;
-    let tombstone = RowWrite::Tombstone { id: MessageId(1), history_id: sync_core::HistoryId(2_000) };
+    let tombstone = RowWrite::Tombstone {
+        id: MessageId(1),
+        state: RowState::Deleted,
+        history_id: sync_core::HistoryId(2_000),
+        labels: None,
+        touched: sync_core::message::Touched::new(),
+    };
     world.work(&id, vec![tombstone], Vec::new()).await;
     assert_eq!(
         ids(&world.get(&token, "/api/emails").await.json()),

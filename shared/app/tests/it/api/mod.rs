@@ -1,7 +1,14 @@
 //! The HTTPS API, request by request.
 
+mod changes;
 mod emails;
 mod integrations;
+mod operations;
+mod references;
+mod routes;
 mod sessions;
+mod settings;
+mod status;
 mod syncs;
+mod why;
 pub mod world;

@@ -2,10 +2,12 @@ use axum::{
     body::Body,
     http::{Method, StatusCode},
 };
+use serde_json::{Value, json};
 use sync_core::{
-    JobId,
-    job::{Counts, JobStatus},
-    sync::JobClose,
+    JobId, MailboxId, SignedDuration, Timestamp,
+    job::{Counts, JobKind, JobStatus},
+    state::{Status, Window},
+    sync::{Acquired, JobClose},
 };
 
 use super::world::{World, request};
@@ -128,4 +130,196 @@ async fn waiting_answers_with_the_job_once_it_is_done_and_else_with_202() {
         assert!(status.get(name).is_some(), "{name} is there");
     }
     assert_eq!(status["cursor"], "1000000");
+}
+
+#[tokio::test]
+async fn each_kind_of_sync_is_a_job_that_says_what_was_asked_for() {
+    let world = World::new().await;
+    let token = world.admin("ten_1").await;
+    let id = world.mailbox("ten_1", "alice@example.com").await;
+    for (path, body, kind, parameters) in [
+        ("initial", Value::Null, "initial", Value::Null),
+        (
+            "historical",
+            json!({"startDate": "2026-01-31", "endDate": "2026-02-01T12:00:00+02:00", "tenantId": "ten_1"}),
+            "historical",
+            json!({"startDate": "2026-01-31T00:00:00Z", "endDate": "2026-02-01T10:00:00Z"}),
+        ),
+        (
+            "contact?wait=false",
+            json!({"email": "Bob@Example.com"}),
+            "contact",
+            json!({"email": "bob@example.com"}),
+        ),
+        ("full", json!({"max_results": 5000}), "full", json!({"maxResults": 5000})),
+        ("full?max_results=1", Value::Null, "full", json!({"maxResults": 1})),
+        (
+            "full?max_results=7",
+            json!({"accept_deletions": true}),
+            "full",
+            json!({"maxResults": 7, "acceptDeletions": true}),
+        ),
+        ("full?accept_deletions=true", Value::Null, "full", json!({"acceptDeletions": true})),
+        ("force", Value::Null, "incremental", Value::Null),
+        ("unlock", Value::Null, "incremental", Value::Null),
+        ("drift", Value::Null, "probe", Value::Null),
+    ] {
+        let path = format!("/api/sync/{id}/{path}");
+        let answer = if body.is_null() {
+            world.post(&token, &path).await
+        } else {
+            world.post_json(&token, &path, &body).await
+        };
+        assert_eq!(answer.status, StatusCode::ACCEPTED, "{path}: {answer:?}");
+        let job = world.get(&token, answer.header("location")).await.json();
+        assert_eq!(
+            (job["kind"].as_str(), job["trigger"].as_str(), &job["parameters"]),
+            (Some(kind), Some("manual"), &parameters),
+            "{path}"
+        );
+    }
+    let requests = world.store.read_requests(&id).await.expect("read");
+    assert_eq!(requests.len(), 10, "all of them wait for a worker");
+    let window = requests.iter().find(|request| request.kind == JobKind::Contact).expect("a contact's");
+    let address = "bob@example.com".parse().expect("an address");
+    assert_eq!(window.options.window, Some(Window::Contact { address, limit: 100 }));
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_a_sync_is_named() {
+    let world = World::new().await;
+    let token = world.admin("ten_1").await;
+    let id = world.mailbox("ten_1", "alice@example.com").await;
+    for (path, body, fields) in [
+        ("historical", json!({}), vec!["startDate", "endDate"]),
+        (
+            "historical?wait=maybe",
+            json!({"startDate": "2026-02-30", "endDate": "soon"}),
+            vec!["wait", "startDate", "endDate"],
+        ),
+        ("historical", json!({"startDate": "2026-02-01", "endDate": "2026-02-01"}), vec!["endDate"]),
+        ("historical", json!({"startDate": "2026-02-02", "endDate": "2026-02-01"}), vec!["endDate"]),
+        ("historical", json!({"startDate": "1969-12-31", "endDate": "2026-02-01"}), vec!["startDate"]),
+        ("historical", json!({"startDate": 5, "endDate": "2026-02-01"}), vec!["startDate"]),
+        ("contact", json!({}), vec!["email"]),
+        ("contact", json!({"email": "nobody"}), vec!["email"]),
+        ("contact", json!({"email": "{a@b.c OR d@e.f}"}), vec!["email"]),
+        ("contact", json!({"email": "a@b.c", "contactId": "con_1"}), vec!["contactId"]),
+        ("full", json!({"max_results": 0}), vec!["max_results"]),
+        ("full", json!({"max_results": 5001}), vec!["max_results"]),
+        ("full", json!({"max_results": -1}), vec!["max_results"]),
+        ("full", json!({"max_results": "many"}), vec!["max_results"]),
+        ("full?max_results=5001", json!({}), vec!["max_results"]),
+        ("full?max_results=5", json!({"max_results": 5}), vec!["max_results"]),
+        ("full?accept_deletions=perhaps", json!({}), vec!["accept_deletions"]),
+        ("full", json!({"max_result": 5}), vec!["max_result"]),
+    ] {
+        let answer = world.post_json(&token, &format!("/api/sync/{id}/{path}"), &body).await;
+        assert_eq!(
+            (answer.status, answer.fields()),
+            (StatusCode::BAD_REQUEST, fields.iter().map(ToString::to_string).collect()),
+            "{path} {body}"
+        );
+    }
+    let nobody =
+        world.post_json(&token, &format!("/api/sync/{id}/contact"), &json!({"contactId": "c1"})).await;
+    assert_eq!(nobody.status, StatusCode::NOT_FOUND);
+    assert!(nobody.json()["detail"].as_str().expect("a detail").contains("contact"), "{nobody:?}");
+    assert!(world.store.read_requests(&id).await.expect("read").is_empty(), "nothing was asked for");
+}
+
+#[tokio::test]
+async fn a_key_that_was_used_for_another_path_or_other_dates_is_refused() {
+    let world = World::new().await;
+    let token = world.admin("ten_1").await;
+    let id = world.mailbox("ten_1", "alice@example.com").await;
+    let other = world.mailbox("ten_1", "bob@example.com").await;
+    let asked = async |mailbox: &MailboxId, path: &str, body: Value| {
+        let path = format!("/api/sync/{mailbox}{path}");
+        let request = request(&token, Method::POST, &path)
+            .header("idempotency-key", "k")
+            .header("content-type", "application/json");
+        world.send(request.body(Body::from(body.to_string())).expect("a request")).await
+    };
+    let january = json!({"startDate": "2026-01-01", "endDate": "2026-02-01"});
+    let first = asked(&id, "/historical", january.clone()).await;
+    assert_eq!(first.status, StatusCode::ACCEPTED, "{first:?}");
+    let again = asked(&id, "/historical", january.clone()).await;
+    assert_eq!(again.json()["id"], first.json()["id"]);
+    for refused in [
+        asked(&id, "/historical", json!({"startDate": "2026-01-01", "endDate": "2026-02-02"})).await,
+        asked(&other, "/historical", january).await,
+        asked(&id, "/force", json!({})).await,
+    ] {
+        assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY, "{refused:?}");
+    }
+    assert_eq!(world.store.read_requests(&id).await.expect("read").len(), 1);
+}
+
+#[tokio::test]
+async fn force_and_unlock_fence_whoever_holds_the_mailbox() {
+    let world = World::new().await;
+    let token = world.admin("ten_1").await;
+    let id = world.mailbox("ten_1", "alice@example.com").await;
+    for path in ["force", "unlock"] {
+        let now = Timestamp::now();
+        let until = now + SignedDuration::from_mins(5);
+        let Acquired::Held(held) = world.store.acquire(&id, "stuck", until, now).await.expect("acquired")
+        else {
+            panic!("the lease is free");
+        };
+        let answer = world.post(&token, &format!("/api/sync/{id}/{path}")).await;
+        assert_eq!(answer.status, StatusCode::ACCEPTED, "{answer:?}");
+        let after = world.store.read_sync(&id).await.expect("read").expect("there");
+        assert!(after.lease.is_none() && after.generation > held.generation, "{path}: {after:?}");
+        assert!(after.due_at.is_some_and(|due| due <= Timestamp::now()), "{path}: due now");
+    }
+    // A paused mailbox can be unlocked, and is not synced for that.
+    world.store.pause(&id, Timestamp::now()).await.expect("paused");
+    let before = world.store.read_requests(&id).await.expect("read").len();
+    let unlocked = world.post(&token, &format!("/api/sync/{id}/unlock")).await;
+    assert_eq!((unlocked.status, &unlocked.json()["job"]), (StatusCode::OK, &Value::Null), "{unlocked:?}");
+    assert_eq!(world.post(&token, &format!("/api/sync/{id}/force")).await.status, StatusCode::CONFLICT);
+    assert_eq!(world.store.read_requests(&id).await.expect("read").len(), before);
+}
+
+#[tokio::test]
+async fn a_repeated_force_stops_nobody_a_second_time() {
+    let world = World::new().await;
+    let token = world.admin("ten_1").await;
+    let id = world.mailbox("ten_1", "alice@example.com").await;
+    let force = async || {
+        let path = format!("/api/sync/{id}/force");
+        let request = request(&token, Method::POST, &path).header("idempotency-key", "f");
+        world.send(request.body(Body::empty()).expect("a request")).await
+    };
+    let first = force().await;
+    let now = Timestamp::now();
+    let until = now + SignedDuration::from_mins(5);
+    assert!(matches!(world.store.acquire(&id, "w", until, now).await.expect("acquired"), Acquired::Held(_)));
+    assert_eq!(force().await.json()["id"], first.json()["id"]);
+    let after = world.store.read_sync(&id).await.expect("read").expect("there");
+    assert!(after.lease.is_some(), "the worker that serves it goes on");
+}
+
+#[tokio::test]
+async fn deletions_that_the_guard_stopped_go_on_once_they_are_accepted() {
+    let world = World::new().await;
+    let token = world.admin("ten_1").await;
+    let id = world.mailbox("ten_1", "alice@example.com").await;
+    world.park(&id, Status::NeedsAttention).await;
+    let full = format!("/api/sync/{id}/full");
+    let refused = world.post(&token, &full).await;
+    assert_eq!(refused.status, StatusCode::CONFLICT);
+    assert!(refused.json()["detail"].as_str().expect("a detail").contains("accept_deletions"), "{refused:?}");
+    let accepted = world.post(&token, &format!("{full}?accept_deletions=true")).await;
+    assert_eq!(accepted.status, StatusCode::ACCEPTED, "{accepted:?}");
+    let after = world.store.read_sync(&id).await.expect("read").expect("there");
+    assert_eq!(after.status, Status::Active);
+    assert!(world.store.read_requests(&id).await.expect("read")[0].options.accept_deletions);
+
+    // It is a way out of that state only.
+    world.store.pause(&id, Timestamp::now()).await.expect("paused");
+    let paused = world.post(&token, &format!("{full}?accept_deletions=true")).await;
+    assert_eq!(paused.status, StatusCode::CONFLICT);
 }

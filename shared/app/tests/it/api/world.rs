@@ -1,6 +1,6 @@
 //! An API over a table, a bucket and queues of its own, and a Gmail that answers what the test says.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_dynamodb::types::{
@@ -21,12 +21,14 @@ use sync_app::{
 use sync_core::{
     HistoryId, MailboxId, MessageId, SignedDuration, TenantId, ThreadId, Timestamp,
     message::{Address, Envelope, Message},
-    state::{Progress, Totals},
+    state::{Progress, Status, Totals},
     sync::{Acquired, Commit, Committed, JobClose, Released, RowWrite},
 };
 use sync_gmail::{ClientCredentials, Endpoint, GmailClient, GmailConfig};
 use sync_queue::{Queue, QueueConfig};
-use sync_store::{NewMailbox, Release, Scope, Store, StoreConfig, TokenKind, TokenRow};
+use sync_store::{
+    CredentialKind, NewCredential, NewMailbox, Release, Scope, Store, StoreConfig, TokenKind, TokenRow,
+};
 use testkit::MiniStack;
 use tower::ServiceExt as _;
 use wiremock::{
@@ -137,6 +139,36 @@ impl World {
         }
     }
 
+    /// Gmail has these labels, each with so many messages.
+    pub async fn gmail_has_labels(&self, labels: &[(&str, u64)]) {
+        let label =
+            |(id, count): &(&str, u64)| json!({"id": id, "name": id, "type": "user", "messagesTotal": count});
+        let all: Vec<Value> = labels.iter().map(label).collect();
+        Mock::given(path("/gmail/v1/users/me/labels"))
+            .respond_with(ResponseTemplate::new(200).set_body_json(json!({ "labels": all })))
+            .mount(&self.gmail)
+            .await;
+        for one in labels {
+            Mock::given(path(format!("/gmail/v1/users/me/labels/{}", one.0)))
+                .respond_with(ResponseTemplate::new(200).set_body_json(label(one)))
+                .mount(&self.gmail)
+                .await;
+        }
+    }
+
+    /// A grant whose access token is good for an hour.
+    pub async fn grant(&self, mailbox: &MailboxId) {
+        let now = Timestamp::now();
+        let credential = NewCredential {
+            kind: CredentialKind::Oauth,
+            refresh_token: SecretString::from("refresh"),
+            access_token: Some(SecretString::from("access")),
+            expires_at: Some(now + SignedDuration::from_hours(1)),
+            scopes: Vec::new(),
+        };
+        self.store.save_credential(mailbox, &credential, now).await.expect("saved");
+    }
+
     pub async fn token(&self, owner: &str, scopes: &[Scope], kind: TokenKind) -> String {
         let now = Timestamp::now();
         let expires_at = Some(now + SignedDuration::from_hours(1));
@@ -170,9 +202,17 @@ impl World {
         self.call(token, Method::GET, path).await
     }
 
-    pub async fn post_json(&self, token: &str, path: &str, body: &Value) -> Answer {
-        let request = request(token, Method::POST, path).header(header::CONTENT_TYPE, "application/json");
+    pub async fn post(&self, token: &str, path: &str) -> Answer {
+        self.call(token, Method::POST, path).await
+    }
+
+    pub async fn with_json(&self, token: &str, method: Method, path: &str, body: &Value) -> Answer {
+        let request = request(token, method, path).header(header::CONTENT_TYPE, "application/json");
         self.send(request.body(Body::from(body.to_string())).expect("a request")).await
+    }
+
+    pub async fn post_json(&self, token: &str, path: &str, body: &Value) -> Answer {
+        self.with_json(token, Method::POST, path, body).await
     }
 
     pub async fn mailbox(&self, owner: &str, address: &str) -> MailboxId {
@@ -183,34 +223,66 @@ impl World {
 
     /// What a worker would do: take the lease, commit, give it back.
     pub async fn work(&self, mailbox: &MailboxId, rows: Vec<RowWrite>, closed: Vec<JobClose>) {
+        let messages = i64::try_from(rows.len()).expect("few");
+        self.commit(mailbox, |commit| {
+            commit.rows = rows;
+            commit.closed = closed;
+            commit.totals.messages = messages;
+        })
+        .await;
+    }
+
+    /// The same with whatever the commit is to hold: it begins as one that moves the cursor and nothing else.
+    pub async fn commit(&self, mailbox: &MailboxId, fill: impl FnOnce(&mut Commit)) {
         let now = Timestamp::now();
         let until = now + SignedDuration::from_mins(5);
         let Acquired::Held(sync) = self.store.acquire(mailbox, "test", until, now).await.expect("acquired")
         else {
             panic!("the lease is free");
         };
-        let count = i64::try_from(rows.len()).expect("few");
-        let commit = Commit {
+        let mut commit = Commit {
             mailbox: mailbox.clone(),
             generation: sync.generation,
             after: sync.commit,
-            rows,
+            rows: Vec::new(),
             owed: Vec::new(),
-            closed,
+            closed: Vec::new(),
             progress: Progress {
                 cursor: Some(HistoryId(1_000_000)),
                 last_sync_at: Some(now),
                 ..sync.progress.clone()
             },
-            totals: Totals { messages: count, ..Totals::default() },
+            totals: Totals::default(),
+            labels: BTreeMap::new(),
+            seq: sync.seq,
+            events: Vec::new(),
             now,
         };
+        fill(&mut commit);
         assert_eq!(self.store.commit(&commit).await.expect("committed"), Committed::Applied);
         let release = Release {
             generation: sync.generation,
             asked: sync.asked,
             due_at: None,
             status: None,
+            credential_version: None,
+        };
+        assert_eq!(self.store.release(mailbox, &release).await.expect("released"), Released::Free);
+    }
+
+    /// Parks a mailbox as a worker does that needs somebody to look.
+    pub async fn park(&self, mailbox: &MailboxId, status: Status) {
+        let now = Timestamp::now();
+        let until = now + SignedDuration::from_mins(5);
+        let Acquired::Held(sync) = self.store.acquire(mailbox, "test", until, now).await.expect("acquired")
+        else {
+            panic!("the lease is free");
+        };
+        let release = Release {
+            generation: sync.generation,
+            asked: sync.asked,
+            due_at: None,
+            status: Some(status),
             credential_version: None,
         };
         assert_eq!(self.store.release(mailbox, &release).await.expect("released"), Released::Free);
@@ -224,10 +296,15 @@ impl World {
                 message.body =
                     Some(self.store.put_body(mailbox, raw.as_bytes().to_vec()).await.expect("a body"));
             }
-            rows.push(RowWrite::Put(message));
+            rows.push(put(message));
         }
         self.work(mailbox, rows, Vec::new()).await;
     }
+}
+
+/// A message as a row that the feed has told of.
+pub fn put(message: Message) -> RowWrite {
+    RowWrite::Put { message: Box::new(message), announced: true, touched: BTreeMap::new() }
 }
 
 pub fn request(token: &str, method: Method, path: &str) -> axum::http::request::Builder {
@@ -255,7 +332,7 @@ pub fn mail(id: u64, labels: &[&str]) -> Message {
     }
 }
 
-async fn sdk(endpoint: &str) -> SdkConfig {
+pub async fn sdk(endpoint: &str) -> SdkConfig {
     let credentials = aws_sdk_dynamodb::config::Credentials::new("test", "test", None, None, "test");
     aws_config::defaults(BehaviorVersion::latest())
         .region(Region::new("us-east-1"))
@@ -265,7 +342,7 @@ async fn sdk(endpoint: &str) -> SdkConfig {
         .await
 }
 
-async fn store(sdk: &SdkConfig, unique: &str) -> Store {
+pub async fn store(sdk: &SdkConfig, unique: &str) -> Store {
     let config = StoreConfig {
         table: format!("table-{unique}"),
         bucket: format!("bucket-{unique}"),
@@ -298,7 +375,7 @@ async fn queue(sdk: &SdkConfig, unique: &str) -> Queue {
     Queue::new(sdk, QueueConfig { sync_url, backfill_url, dead_letter_url })
 }
 
-async fn create_table(sdk: &SdkConfig, table: &str) {
+pub async fn create_table(sdk: &SdkConfig, table: &str) {
     let key = |name: &str, kind| {
         KeySchemaElement::builder().attribute_name(name).key_type(kind).build().expect("a key")
     };

@@ -1,0 +1,207 @@
+//! What a mailbox's owner chose to have: its selection of labels.
+//!
+//! Invariant: a selection never changes without a comparison that makes the replica fit it, written in the same
+//! transaction. A label that Gmail does not know is refused: including only that one would empty the replica.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use axum::{
+    Json,
+    extract::{Path, State},
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use sync_core::{
+    Disposition, MailboxId,
+    job::Trigger,
+    message::Labels,
+    state::{Scope, Sync},
+};
+
+use crate::access::access;
+
+use super::{
+    ApiState,
+    auth::{Caller, ToAdminister, ToRead},
+    body::JsonBody,
+    mailbox::owned,
+    order::{Order, location, refuse_unless_active, waits},
+    problem::Problem,
+    query::Query,
+    requests,
+    view::JobView,
+};
+
+/// Most labels of a selection, both lists together.
+const LABELS_MAX: usize = 500;
+/// Longest label id, bytes.
+const LABEL_BYTES_MAX: usize = 225;
+
+/// Settings of a mailbox.
+#[derive(Serialize)]
+pub struct SettingsView {
+    mailbox: MailboxId,
+    labels: SelectionView,
+}
+
+#[derive(Serialize)]
+struct SelectionView {
+    include: Labels,
+    exclude: Labels,
+}
+
+/// What a change of settings answers.
+#[derive(Serialize)]
+struct Changed {
+    #[serde(flatten)]
+    settings: SettingsView,
+    /// The comparison that makes the replica fit; null when nothing changed.
+    job: Option<JobView>,
+}
+
+impl SettingsView {
+    fn new(mailbox: &MailboxId, scope: &Scope) -> Self {
+        let labels = SelectionView { include: scope.include.clone(), exclude: scope.exclude.clone() };
+        Self { mailbox: mailbox.clone(), labels }
+    }
+}
+
+/// Settings as they are given.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    labels: Option<Selection>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Selection {
+    include: Option<Vec<String>>,
+    exclude: Option<Vec<String>>,
+}
+
+/// `GET /api/integrations/{mailbox}/settings`
+pub async fn get(
+    caller: Caller<ToRead>,
+    State(state): State<Arc<ApiState>>,
+    Path(mailbox): Path<String>,
+    query: Query,
+) -> Result<Json<SettingsView>, Problem> {
+    query.finish()?;
+    let sync = owned(&state, &caller.tenant, &mailbox).await?;
+    Ok(Json(SettingsView::new(&sync.mailbox, &sync.scope)))
+}
+
+/// `PUT /api/integrations/{mailbox}/settings`: what is left out is the default, everything.
+pub async fn put(
+    order: Order<ToAdminister>,
+    query: Query,
+    JsonBody(body): JsonBody<Settings>,
+) -> Result<Response, Problem> {
+    change(&order, query, body, |_| Scope::default()).await
+}
+
+/// `PATCH /api/integrations/{mailbox}/settings`: what is left out stays.
+pub async fn patch(
+    order: Order<ToAdminister>,
+    query: Query,
+    JsonBody(body): JsonBody<Settings>,
+) -> Result<Response, Problem> {
+    change(&order, query, body, |sync| sync.scope.clone()).await
+}
+
+async fn change(
+    order: &Order<ToAdminister>,
+    mut query: Query,
+    body: Settings,
+    base: impl FnOnce(&Sync) -> Scope,
+) -> Result<Response, Problem> {
+    let wait = waits(&mut query);
+    if body.labels.is_none() {
+        query.refuse("labels", "is required: {\"include\": […], \"exclude\": […]}");
+    }
+    let given = body.labels.unwrap_or_default();
+    let include = given.include.map(|labels| checked(&mut query, "labels.include", labels));
+    let exclude = given.exclude.map(|labels| checked(&mut query, "labels.exclude", labels));
+    query.finish()?;
+    let sync = order.mailbox().await?;
+    let before = base(&sync);
+    let scope =
+        Scope { include: include.unwrap_or(before.include), exclude: exclude.unwrap_or(before.exclude) };
+    consistent(&scope)?;
+    let settings = SettingsView::new(&sync.mailbox, &scope);
+    if scope == sync.scope {
+        return Ok(Json(Changed { settings, job: None }).into_response());
+    }
+    refuse_unless_active(&sync)?;
+    known(&order.state, &sync, &scope).await?;
+    let (state, now) = (&order.state, Timestamp::now());
+    let requested = state.store.set_scope(&sync.mailbox, &scope, Trigger::Manual, now).await?;
+    requests::hint(state, &sync.mailbox, &sync.tenant, Trigger::Manual, &order.trace).await;
+    let job = requests::read_job(state, &sync.mailbox, &requested.job).await?;
+    let (status, job) = order.follow(&sync, job, wait).await?;
+    let place = location(&sync, &job);
+    let changed = Changed { settings, job: Some(JobView::new(&sync.mailbox, &job)) };
+    Ok((status, [(header::LOCATION, place)], Json(changed)).into_response())
+}
+
+fn checked(query: &mut Query, field: &str, labels: Vec<String>) -> Labels {
+    let fits = |label: &String| {
+        (1..=LABEL_BYTES_MAX).contains(&label.len())
+            && !label.chars().any(|c| c.is_control() || c.is_whitespace())
+    };
+    if labels.len() > LABELS_MAX {
+        query.refuse(field, format!("must be at most {LABELS_MAX} labels"));
+    } else if !labels.iter().all(fits) {
+        query.refuse(field, format!("must be label ids (INBOX, Label_12) of 1 to {LABEL_BYTES_MAX} bytes"));
+    }
+    labels.into_iter().collect()
+}
+
+fn consistent(scope: &Scope) -> Result<(), Problem> {
+    if scope.include.len() + scope.exclude.len() > LABELS_MAX {
+        return Err(Problem::field("labels", format!("must be at most {LABELS_MAX} labels in all")));
+    }
+    if scope.include.is_disjoint(&scope.exclude) {
+        return Ok(());
+    }
+    Err(Problem::field("labels.exclude", "names a label that labels.include names too"))
+}
+
+/// Refuses labels that are new in the selection and that Gmail does not know; one that was chosen and has been
+/// deleted since may stay.
+async fn known(state: &ApiState, sync: &Sync, scope: &Scope) -> Result<(), Problem> {
+    let chosen: BTreeSet<&String> = sync.scope.include.iter().chain(&sync.scope.exclude).collect();
+    let is_new = |labels: &Labels| labels.iter().any(|label| !chosen.contains(label));
+    if !is_new(&scope.include) && !is_new(&scope.exclude) {
+        return Ok(());
+    }
+    let unavailable =
+        || Problem::unavailable("Gmail does not answer now, so the labels cannot be checked; try again.");
+    let now = Timestamp::now();
+    let access = access(&state.store, &state.gmail, &state.oauth, &sync.mailbox, None, now).await;
+    let access = access.map_err(|failure| match failure.disposition {
+        Disposition::NeedsReauth => Problem::conflict("The mailbox's grant is gone: connect it again first."),
+        Disposition::Retry(_) | Disposition::Wait(_) | Disposition::Debt | Disposition::NeedsAttention | Disposition::Defect => {
+            tracing::warn!(mailbox.id = %sync.mailbox, error = %failure.message, "labels could not be checked");
+            unavailable()
+        }
+    })?;
+    let labels = state.gmail.list_labels(&access.token).await.map_err(|error| {
+        tracing::warn!(mailbox.id = %sync.mailbox, %error, "labels could not be checked");
+        unavailable()
+    })?;
+    let exists: BTreeSet<&String> = labels.iter().map(|label| &label.id).collect();
+    for (field, given) in [("labels.include", &scope.include), ("labels.exclude", &scope.exclude)] {
+        if given.iter().any(|label| !exists.contains(label) && !chosen.contains(label)) {
+            return Err(Problem::field(
+                field,
+                "names a label that the mailbox does not have; labels go by their ids (INBOX, Label_12)",
+            )
+            .with_status(StatusCode::BAD_REQUEST));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,189 @@
+//! How a mailbox does.
+
+use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
+use sync_core::{
+    HistoryId, MailboxId,
+    state::{Status, Sync, Window, Work, WorkKind},
+};
+use sync_store::JobRow;
+
+use super::job::JobView;
+
+/// How often a mailbox is looked at, by whether pushes come.
+#[derive(Debug, Clone, Copy)]
+pub struct SyncIntervals {
+    /// With a live watch.
+    pub with_watch: SignedDuration,
+    /// Without.
+    pub without_watch: SignedDuration,
+}
+
+impl SyncIntervals {
+    fn of(self, sync: &Sync, now: Timestamp) -> SignedDuration {
+        let watched = sync.watch_expires_at.is_some_and(|expires| expires > now);
+        if watched { self.with_watch } else { self.without_watch }
+    }
+}
+
+/// A mailbox in a list, and what connecting answers.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MailboxView {
+    id: MailboxId,
+    email: String,
+    tenant_id: String,
+    auth_type: &'static str,
+    /// Whether Gmail pushes: null when the mailbox is polled.
+    watch_expires_at: Option<Timestamp>,
+    #[serde(flatten)]
+    state: StateView,
+}
+
+/// How a mailbox does: part of [`MailboxView`] and of [`StatusView`].
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StateView {
+    status: &'static str,
+    healthy: bool,
+    syncing: bool,
+    last_sync_at: Option<Timestamp>,
+    staleness_seconds: Option<i64>,
+    debts: i64,
+    drift: u64,
+    backfill: Option<BackfillView>,
+    last_error: Option<String>,
+    totals: TotalsView,
+}
+
+#[derive(Debug, Serialize)]
+struct TotalsView {
+    messages: i64,
+    deleted: i64,
+    sales: u64,
+    expenses: u64,
+}
+
+/// How far a backfill is.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BackfillView {
+    listed: u64,
+    fetched: u64,
+    total: Option<u64>,
+    expected_end: Option<Timestamp>,
+}
+
+/// A2: everything about one mailbox's sync.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StatusView {
+    mailbox: MailboxId,
+    email: String,
+    cursor: Option<HistoryId>,
+    target: Option<HistoryId>,
+    consecutive_errors: u32,
+    cooldown_until: Option<Timestamp>,
+    watch_expires_at: Option<Timestamp>,
+    /// Null: kept by the quota ledger, which is not there yet.
+    quota_units_today: Option<u64>,
+    last_sync: Option<JobView>,
+    #[serde(flatten)]
+    state: StateView,
+}
+
+impl MailboxView {
+    /// A mailbox as its owner sees it.
+    pub fn new(sync: &Sync, intervals: SyncIntervals, now: Timestamp) -> Self {
+        Self {
+            id: sync.mailbox.clone(),
+            email: sync.address.as_str().to_owned(),
+            tenant_id: sync.tenant.to_string(),
+            auth_type: "oauth",
+            watch_expires_at: sync.watch_expires_at,
+            state: StateView::new(sync, intervals, now),
+        }
+    }
+}
+
+impl StateView {
+    fn new(sync: &Sync, intervals: SyncIntervals, now: Timestamp) -> Self {
+        let staleness = sync.progress.last_sync_at.map(|at| now.duration_since(at).max(SignedDuration::ZERO));
+        Self {
+            status: sync.status.name(),
+            healthy: sync.is_healthy(intervals.of(sync, now), now),
+            syncing: sync.lease.as_ref().is_some_and(|lease| lease.until > now),
+            last_sync_at: sync.progress.last_sync_at,
+            staleness_seconds: staleness.map(|age| age.as_secs()),
+            debts: sync.totals.debts,
+            drift: sync.progress.probe.drift,
+            backfill: backfill(sync, now),
+            last_error: sync.progress.errors.last.clone(),
+            totals: TotalsView {
+                messages: sync.totals.messages,
+                deleted: sync.totals.deleted,
+                sales: 0,
+                expenses: 0,
+            },
+        }
+    }
+}
+
+impl StatusView {
+    /// The status of a mailbox; `last` is its newest finished job.
+    pub fn new(sync: &Sync, last: Option<&JobRow>, intervals: SyncIntervals, now: Timestamp) -> Self {
+        Self {
+            mailbox: sync.mailbox.clone(),
+            email: sync.address.as_str().to_owned(),
+            cursor: sync.progress.cursor,
+            target: sync.target,
+            consecutive_errors: sync.progress.errors.consecutive,
+            cooldown_until: sync.progress.errors.cooldown_until.filter(|until| *until > now),
+            watch_expires_at: sync.watch_expires_at,
+            quota_units_today: None,
+            last_sync: last.map(|job| JobView::new(&sync.mailbox, job)),
+            state: StateView::new(sync, intervals, now),
+        }
+    }
+}
+
+/// What is still to come: long work first, else messages that merely wait their turn.
+fn backfill(sync: &Sync, now: Timestamp) -> Option<BackfillView> {
+    let Some(work) = sync.progress.work.first() else {
+        let waiting = u64::try_from(sync.totals.waiting).unwrap_or(0);
+        let stored = u64::try_from(sync.totals.messages).unwrap_or(0);
+        return (waiting > 0).then(|| BackfillView {
+            listed: stored + waiting,
+            fetched: stored,
+            total: Some(stored + waiting),
+            expected_end: None,
+        });
+    };
+    let list = work.list.as_ref();
+    let listed = work.counts.listed.max(list.map_or(0, |list| list.total));
+    // A first window says nothing of how much the next one holds.
+    let total = list.filter(|_| is_last_window(work)).map(|list| list.total);
+    let fetched = list.map_or(work.counts.fetched, |list| list.position);
+    Some(BackfillView { listed, fetched, total, expected_end: expected_end(sync, work, now) })
+}
+
+fn is_last_window(work: &Work) -> bool {
+    match &work.kind {
+        WorkKind::Initial { window } => *window == Window::All,
+        WorkKind::Backfill { .. } | WorkKind::Resync { .. } => true,
+    }
+}
+
+/// As fast as so far. Nothing is promised before the first batch, while more is queued whose size nobody knows, or
+/// while nothing moves.
+fn expected_end(sync: &Sync, work: &Work, now: Timestamp) -> Option<Timestamp> {
+    let resting = sync.progress.errors.cooldown_until.is_some_and(|until| until > now);
+    if sync.status != Status::Active || resting || sync.progress.work.len() > 1 || !is_last_window(work) {
+        return None;
+    }
+    let list = work.list.as_ref().filter(|list| list.position > 0)?;
+    let so_far = now.duration_since(work.started_at).as_secs().max(1);
+    let left = i128::from(list.total.saturating_sub(list.position));
+    let seconds = i128::from(so_far) * left / i128::from(list.position);
+    now.checked_add(SignedDuration::from_secs(i64::try_from(seconds).ok()?)).ok()
+}

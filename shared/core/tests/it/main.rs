@@ -1,5 +1,0 @@
-//! Claims about the engine, driven through its effects in a seeded world.
-
-mod convergence;
-mod story;
-mod world;
