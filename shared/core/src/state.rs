@@ -106,6 +106,9 @@ pub struct Progress {
     /// What the last probe found.
     #[serde(default)]
     pub probe: Probe,
+    /// Messages that Gmail may count and we do not: accepted as lost.
+    #[serde(default)]
+    pub accepted: u64,
 }
 
 /// What comparing Gmail's counters with ours found.

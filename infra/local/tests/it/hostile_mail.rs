@@ -13,7 +13,7 @@ const LARGE_BYTES: usize = 30 << 20;
 /// Each with what is wrong with it.
 pub fn hostile_mails() -> Vec<(&'static str, Vec<u8>)> {
     vec![
-        ("empty", Vec::new()),
+        ("nearly empty", b"\r\n".to_vec()),
         ("no headers", b"\r\nonly a body\r\n".to_vec()),
         ("no body and no end of headers", b"Subject: cut off".to_vec()),
         ("no CRLF", b"From: a@example.com\nSubject: bare line feeds\n\nbody\n".to_vec()),

@@ -205,7 +205,7 @@ async fn the_selection_is_followed_by_everything(world: &World, email: &str) {
     order(world, Method::PUT, &settings, Some(&json!({ "labels": {} }))).await;
     world.until_equal("everything again", email).await;
     world.until_healthy(email).await;
-    feed::is_one_sequence(&feed::read(world, &mailbox).await);
+    feed::is_the_mailbox(world, email, &mailbox, &BTreeSet::from([arrived])).await;
 }
 
 /// A mail that cannot be got, as a debt.
@@ -247,9 +247,12 @@ async fn a_debt_ends_by_retry_or_by_being_accepted(world: &World, email: &str) {
     world.until_healthy(email).await;
     let gone = world.api(Method::POST, &retry, None).await;
     assert_eq!(gone.status, 404, "there is no such debt any more: {gone:?}");
-    // A comparison does not bring it back.
+    // A comparison does not bring it back, and it is no drift.
     done(world, &format!("/api/sync/{email}/full"), None).await;
     assert_eq!(why(world, &mailbox, &second).await["verdict"], "accepted");
+    done(world, &format!("/api/sync/{email}/drift"), None).await;
+    assert_eq!(world.get(&format!("/api/sync/{email}/drift")).await["drift"], 0);
+    world.until_healthy(email).await;
 }
 
 async fn a_paused_mailbox_rests_and_an_unlocked_one_goes_on(world: &World, email: &str) {

@@ -46,6 +46,7 @@ fn whole_progress() -> Progress {
         errors: Errors { consecutive: 5, last: Some("no".to_owned()), cooldown_until: Some(at(6)) },
         last_sync_at: Some(at(7)),
         marks: vec![HistoryId(8), HistoryId(u64::MAX)],
+        accepted: 3,
         behind: 2,
         ..Progress::default()
     }

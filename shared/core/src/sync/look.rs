@@ -8,6 +8,7 @@ use crate::{
     failure::{Disposition, Failure},
     ids::{HistoryId, MessageId},
     job::{Counts, JobError, JobStatus, Request, Trigger},
+    message::{RowHead, RowState},
     owed::Owed,
     state::{Errors, Lag, Progress, Status, WorkKind},
     sync::{
@@ -307,6 +308,11 @@ impl Engine {
         known: Known,
         now: Timestamp,
     ) -> Next {
+        let is_accepted =
+            |id| known.rows.get(id).is_some_and(|row: &RowHead| row.state == RowState::Accepted);
+        let gone = folded.iter().filter(|one| one.deleted.is_some() && is_accepted(&one.id)).count();
+        let accepted = &mut held.sync.progress.accepted;
+        *accepted = accepted.saturating_sub(gone as u64);
         let mut batch = Batch { known, ..Batch::default() };
         let inline_max = self.settings.inline_fetch_max;
         let replays = Some(page.start) < held.sync.progress.cursor;

@@ -84,7 +84,7 @@ impl Engine {
         let by_total = if everything { total.abs_diff(held.sync.totals.messages) } else { 0 };
         let mut progress = held.sync.progress.clone();
         progress.probe.at = Some(now);
-        progress.probe.drift = by_label.max(by_total);
+        progress.probe.drift = by_label.max(by_total).saturating_sub(progress.accepted);
         let may_compare = progress
             .probe
             .compared_at
@@ -114,6 +114,7 @@ impl Engine {
     ) -> Next {
         let mut batch = Batch { known, ..Batch::default() };
         let mut decided = std::collections::BTreeSet::new();
+        let mut accepted_now = 0;
         for request in requests {
             let Some(owed) = request.options.message.and_then(|id| batch.known.owed.get(&id)).cloned() else {
                 continue;
@@ -126,12 +127,14 @@ impl Engine {
                 batch.owe(Owed { due_at: Some(now), tries: 0, ..owed });
             } else {
                 let id = owed.id;
+                accepted_now += 1;
                 let tombstone = accepted(id, &owed, &batch.known);
                 batch.change(id, Some(tombstone), Some(OwedWrite::Clear(id)), Told::Updated);
             }
         }
         let due = earlier(held.sync.progress.owed_due_at, batch.owed_due_at);
-        let progress = Progress { owed_due_at: due, ..held.sync.progress.clone() };
+        let accepted = held.sync.progress.accepted + accepted_now;
+        let progress = Progress { owed_due_at: due, accepted, ..held.sync.progress.clone() };
         let closing = closings(requests, JobStatus::Success, &held.look_counts, &[]);
         self.commit(held, closing_chunks(chunks(batch.changes), &closing), progress, After::Look, now)
     }

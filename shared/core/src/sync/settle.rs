@@ -165,7 +165,9 @@ fn settle_message(
         return Settled::Write(Some(tombstone).filter(|_| says), clear, Told::Updated);
     }
     let changed = stored.is_some_and(|row| row.labels != message.labels);
-    let announced = was_told || is_news || changed;
+    // Whoever was told that it is gone is told that it is back.
+    let returns = row.is_some_and(|row| !row.is_live());
+    let announced = was_told || is_news || changed || returns;
     let told = if is_news { Told::Created } else { Told::Updated };
     Settled::Write(Some(RowWrite::Put { message, announced, touched }), clear, told)
 }

@@ -282,6 +282,7 @@ async fn the_whole_of_a_workers_progress_is_read_back() {
         last_sync_at: Some(at(7)),
         marked_at: None,
         marks: vec![HistoryId(8), HistoryId(u64::MAX)],
+        accepted: 3,
         behind: 2,
         probe: Probe { at: Some(at(8)), drift: 9, ..Probe::default() },
     };
