@@ -9,13 +9,19 @@ use sync_core::{
     Generation, JobId, MessageId, Timestamp,
     job::Request,
     lease,
-    message::{Labels, RowHead, RowState},
+    message::{Labels, RowHead},
     owed::Owed,
     state::{Progress, Scope, Status, Sync, Totals},
-    sync::{Commit, Committed, Happened, Listing, Mutant, OwedWrite, RowWrite},
+    sync::{Commit, Committed, Happened, Listing, Mutant, OwedWrite},
 };
 
-use crate::{model::state::Loss, world::Promise};
+use crate::{
+    model::state::Loss,
+    world::{
+        Promise,
+        store::{message_of, row_after},
+    },
+};
 
 /// What consumers were told of a message.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
@@ -207,41 +213,4 @@ impl Store {
 /// What a consumer sees of a row.
 fn shows(row: &RowHead) -> Option<&Labels> {
     Some(&row.labels).filter(|_| row.is_live())
-}
-
-fn message_of(what: &Happened) -> Option<MessageId> {
-    match what {
-        Happened::Created(news) | Happened::Updated(news) | Happened::Deleted(news) => Some(news.gmail_id),
-        Happened::NeedsReauth | Happened::SyncFailed { .. } | Happened::BackfillCompleted { .. } => None,
-    }
-}
-
-/// A row as a write leaves it.
-fn row_after(write: &RowWrite, before: Option<&RowHead>, epoch: u32) -> RowHead {
-    match write {
-        RowWrite::Put { message, announced, touched } => RowHead {
-            history_id: message.history_id,
-            epoch,
-            labels: message.labels.clone(),
-            state: RowState::Live,
-            announced: *announced,
-            touched: touched.clone(),
-        },
-        RowWrite::Labels { labels, history_id, announced, touched, .. } => RowHead {
-            history_id: *history_id,
-            epoch,
-            labels: labels.clone(),
-            state: before.map_or(RowState::Live, |row| row.state),
-            announced: *announced,
-            touched: touched.clone(),
-        },
-        RowWrite::Tombstone { state, history_id, labels, .. } => RowHead {
-            history_id: *history_id,
-            epoch,
-            labels: labels.clone().or_else(|| before.map(|row| row.labels.clone())).unwrap_or_default(),
-            state: *state,
-            announced: before.is_some_and(|row| row.announced),
-            touched: before.map(|row| row.touched.clone()).unwrap_or_default(),
-        },
-    }
 }

@@ -276,7 +276,7 @@ pub fn message_of(what: &Happened) -> Option<MessageId> {
 }
 
 /// A row as a write leaves it.
-fn row_after(write: &RowWrite, before: Option<&RowHead>, epoch: u32) -> RowHead {
+pub fn row_after(write: &RowWrite, before: Option<&RowHead>, epoch: u32) -> RowHead {
     match write {
         RowWrite::Put { message, announced, touched } => RowHead {
             history_id: message.history_id,
