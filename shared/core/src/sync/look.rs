@@ -353,9 +353,10 @@ impl Engine {
             return self.commit(held, pieces, progress, After::NextPage(page), now);
         }
         progress.cursor = self.later(read_to, page.first);
-        let is_new = progress.marked_at.is_none_or(|at| now.duration_since(at) >= MARK_AGE);
+        // As of the look's beginning: a worker that slept since has seen no more than it saw then.
+        let is_new = progress.marked_at.is_none_or(|at| held.read_at.duration_since(at) >= MARK_AGE);
         if self.is_poll(held) && is_new {
-            progress.marked_at = Some(now);
+            progress.marked_at = Some(held.read_at);
             progress.marks.extend(progress.cursor);
             let old = progress.marks.len().saturating_sub(MARKS_MAX);
             progress.marks.drain(..old);
