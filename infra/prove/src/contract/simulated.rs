@@ -43,7 +43,7 @@ impl Simulated {
             mailbox_seed: 1,
         };
         let mut sim = Sim::new(setting, Dice::of_seed(1), false).expect("a world");
-        sim.store.sync.due_at = None;
+        sim.store.kept.sync.due_at = None;
         std::future::ready(Self { sim, credential: None, now: Timestamp::UNIX_EPOCH, requests: 0 })
     }
 }
@@ -69,7 +69,7 @@ impl Bench for Simulated {
         self.sim.now = self.now;
         let store = &mut self.sim.store;
         match deed {
-            Deed::Ask => lease::ask(&mut store.sync, self.now),
+            Deed::Ask => lease::ask(&mut store.kept.sync, self.now),
             Deed::Request(kind, options) => {
                 self.requests += 1;
                 let id = format!("job_{}", self.requests).parse().expect("an id");
@@ -77,14 +77,14 @@ impl Bench for Simulated {
             }
             Deed::Unlock => self.sim.unlock(),
             Deed::NewGrant => {
-                store.sync.credential_version += 1;
-                if store.sync.status == Status::NeedsReauth {
-                    store.sync.status = Status::Active;
+                store.kept.sync.credential_version += 1;
+                if store.kept.sync.status == Status::NeedsReauth {
+                    store.kept.sync.status = Status::Active;
                 }
             }
             Deed::SetScope(scope) => {
-                store.sync.scope = scope;
-                lease::ask(&mut store.sync, self.now);
+                store.kept.sync.scope = scope;
+                lease::ask(&mut store.kept.sync, self.now);
             }
             Deed::Announce => store.take_sequence_number(),
         }

@@ -83,10 +83,10 @@ impl Scenario {
                 actions.extend(self.deeds(state).map(|deed| Action::Act(deed, news)));
             }
         }
-        if state.left.allows(Chance::Unlock) && state.store.sync.lease.is_some() {
+        if state.left.allows(Chance::Unlock) && state.store.kept.sync.lease.is_some() {
             actions.push(Action::Unlock);
         }
-        let sync = &state.store.sync;
+        let sync = &state.store.kept.sync;
         if state.left.allows(Chance::Revoke) && state.gmail.revoked.is_none() {
             actions.push(Action::Revoke);
         }
@@ -144,7 +144,7 @@ impl Scenario {
             }
             Action::Oversleep(_) => {
                 state.left.spend(Chance::Lapse);
-                state.now = state.store.sync.lease.as_ref()?.until + SignedDuration::from_millis(1);
+                state.now = state.store.kept.sync.lease.as_ref()?.until + SignedDuration::from_millis(1);
                 state.old_work = None;
             }
             Action::FanOut => state.send(Trigger::Schedule, None, state.now),
@@ -156,12 +156,12 @@ impl Scenario {
             Action::Unlock => {
                 state.left.spend(Chance::Unlock);
                 let now = state.now;
-                lease::unlock(&mut Arc::make_mut(&mut state.store).sync, now);
+                lease::unlock(&mut Arc::make_mut(&mut state.store).kept.sync, now);
                 state.old_work = None;
             }
             Action::Revoke => {
                 state.left.spend(Chance::Revoke);
-                let version = state.store.sync.credential_version;
+                let version = state.store.kept.sync.credential_version;
                 Arc::make_mut(&mut state.gmail).revoked = Some(version);
             }
             Action::Grant => grant(state),
@@ -218,7 +218,7 @@ impl Scenario {
 /// Time passes until something is due; the schedule comes with it.
 fn pass(state: &mut State) -> Option<()> {
     state.now = state.next_instant()?;
-    let polls = state.queue.is_empty() && state.store.sync.lease.is_none();
+    let polls = state.queue.is_empty() && state.store.kept.sync.lease.is_none();
     if state.is_due() {
         state.send(Trigger::Schedule, None, state.now);
         let gmail = Arc::make_mut(&mut state.gmail);
@@ -229,7 +229,7 @@ fn pass(state: &mut State) -> Option<()> {
 
 fn grant(state: &mut State) {
     let now = state.now;
-    let sync = &mut Arc::make_mut(&mut state.store).sync;
+    let sync = &mut Arc::make_mut(&mut state.store).kept.sync;
     sync.credential_version += 1;
     // As the store does it: only a mailbox that was parked for its grant is woken.
     if sync.status == Status::NeedsReauth {
@@ -242,14 +242,14 @@ fn grant(state: &mut State) {
 fn ask(state: &mut State, request: Request) -> Option<()> {
     let now: Timestamp = state.now;
     let store = Arc::make_mut(&mut state.store);
-    if store.requests.iter().any(|open| open.id == request.id) || store.closed.contains(&request.id) {
+    if store.kept.requests.iter().any(|open| open.id == request.id) || store.closed.contains(&request.id) {
         return None;
     }
-    if store.sync.status == Status::NeedsAttention {
-        store.sync.status = Status::Active;
+    if store.kept.sync.status == Status::NeedsAttention {
+        store.kept.sync.status = Status::Active;
     }
-    store.requests.push(request);
-    lease::ask(&mut store.sync, now);
+    store.kept.requests.push(request);
+    lease::ask(&mut store.kept.sync, now);
     state.send(Trigger::Manual, None, now);
     Some(())
 }

@@ -57,10 +57,10 @@ pub fn canonical(mut state: State, keeps_time: bool) -> State {
     state.old_work = None;
     gmail(Arc::make_mut(&mut state.gmail), &clock, keeps_time);
     let store = Arc::make_mut(&mut state.store);
-    let was_at = store.sync.progress.step;
-    sync(&mut store.sync, &clock);
+    let was_at = store.kept.sync.progress.step;
+    sync(&mut store.kept.sync, &clock);
     objects(store);
-    for owed in store.owed.values_mut() {
+    for owed in store.kept.owed.values_mut() {
         owed.since = beginning();
         owed.missing_since = owed.missing_since.map(|at| clock.past(at));
         owed.due_at = owed.due_at.map(|at| clock.due(at));
@@ -129,7 +129,7 @@ fn progress(progress: &mut Progress, clock: &Clock) {
 /// Only what some work points to is read again, and its name means nothing.
 fn objects(store: &mut Store) {
     let (mut lists, mut listings) = (BTreeMap::new(), BTreeMap::new());
-    for (index, work) in store.sync.progress.work.iter_mut().enumerate() {
+    for (index, work) in store.kept.sync.progress.work.iter_mut().enumerate() {
         let name = format!("kept-{index}");
         if let Some(list) = &mut work.list {
             let ids = store.lists.get(&list.key).cloned();

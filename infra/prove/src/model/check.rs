@@ -36,11 +36,11 @@ impl Scenario {
 
     /// P4: whatever is called healthy is whole, as of its cursor, and owes nothing.
     fn judge_health(&self, state: &State) -> Verdict {
-        let sync = &state.store.sync;
+        let sync = &state.store.kept.sync;
         if !sync.is_healthy(self.settings.interval, state.now) {
             return Ok(());
         }
-        if let Some(id) = state.store.owed.keys().next() {
+        if let Some(id) = state.store.kept.owed.keys().next() {
             return Err(format!("called healthy while message {id} is owed"));
         }
         let cursor = sync.progress.cursor.unwrap_or(HistoryId(0));
@@ -62,11 +62,11 @@ fn at_rest(state: &State, judge: fn(&State) -> Verdict) -> Verdict {
 
 /// Whether the copy of a message is what it should be.
 fn compare(state: &State, id: MessageId, truth: Option<&Labels>) -> Verdict {
-    let row = state.store.rows.get(&id);
+    let row = state.store.kept.rows.get(&id);
     if row.is_some_and(|row| row.state == RowState::Accepted) {
         return Ok(());
     }
-    let wanted = truth.filter(|labels| state.store.sync.scope.holds(labels));
+    let wanted = truth.filter(|labels| state.store.kept.sync.scope.holds(labels));
     let stored = row.filter(|row| row.is_live()).map(|row| &row.labels);
     match (wanted, stored) {
         (wanted, stored) if wanted == stored => Ok(()),
@@ -80,10 +80,10 @@ fn compare(state: &State, id: MessageId, truth: Option<&Labels>) -> Verdict {
 
 /// P1.
 fn judge_replica(state: &State) -> Verdict {
-    for id in state.gmail.messages.keys().chain(state.store.rows.keys()) {
+    for id in state.gmail.messages.keys().chain(state.store.kept.rows.keys()) {
         compare(state, *id, state.gmail.labels(*id))?;
     }
-    if state.store.sync.progress.cursor < Some(state.gmail.head) {
+    if state.store.kept.sync.progress.cursor < Some(state.gmail.head) {
         return Err(format!("the cursor stays below {}, and only a poll will find out", state.gmail.head));
     }
     Ok(())
@@ -91,23 +91,24 @@ fn judge_replica(state: &State) -> Verdict {
 
 /// The counters that status and probe rely on.
 fn judge_counters(state: &State) -> Verdict {
-    let (store, totals) = (&state.store, state.store.sync.totals);
-    let count = |live: bool| store.rows.values().filter(|row| row.is_live() == live).count();
-    let debts = store.owed.values().filter(|owed| owed.reason.is_debt()).count();
+    let (store, totals) = (&state.store, state.store.kept.sync.totals);
+    let count = |live: bool| store.kept.rows.values().filter(|row| row.is_live() == live).count();
+    let debts = store.kept.owed.values().filter(|owed| owed.reason.is_debt()).count();
     let pairs = [
         ("messages", totals.messages, count(true)),
         ("tombstones", totals.deleted, count(false)),
         ("debts", totals.debts, debts),
-        ("waiting", totals.waiting, store.owed.len() - debts),
+        ("waiting", totals.waiting, store.kept.owed.len() - debts),
     ];
     for (name, counter, counted) in pairs {
         if usize::try_from(counter) != Ok(counted) {
             return Err(format!("the counter of {name} says {counter}, there are {counted}"));
         }
     }
-    let wearing =
-        |label: &str| store.rows.values().filter(|row| row.is_live() && row.labels.contains(label)).count();
-    for (label, counter) in &store.labels {
+    let wearing = |label: &str| {
+        store.kept.rows.values().filter(|row| row.is_live() && row.labels.contains(label)).count()
+    };
+    for (label, counter) in &store.kept.label_counts {
         if usize::try_from(*counter) != Ok(wearing(label)) {
             return Err(format!("the counter of label {label} says {counter}, there are {}", wearing(label)));
         }
@@ -117,8 +118,8 @@ fn judge_counters(state: &State) -> Verdict {
 
 /// P3: what consumers know at rest is what the rows say; news is created once, old mail is not told.
 fn judge_feed(state: &State) -> Verdict {
-    let first = state.store.sync.progress.first_cursor.unwrap_or(HistoryId(0));
-    for (id, row) in &state.store.rows {
+    let first = state.store.kept.sync.progress.first_cursor.unwrap_or(HistoryId(0));
+    for (id, row) in &state.store.kept.rows {
         let told = state.store.told.get(id);
         let there = told.is_some_and(|told| told.there);
         if row.announced && there != row.is_live() {
@@ -133,7 +134,7 @@ fn judge_feed(state: &State) -> Verdict {
         if created > 1 {
             return Err(format!("message {id} was told created {created} times"));
         }
-        let everything = state.store.sync.scope.is_everything();
+        let everything = state.store.kept.sync.scope.is_everything();
         if everything && born.id > first && row.is_live() && created != 1 {
             return Err(format!("message {id} is news, and nobody was told"));
         }
@@ -150,7 +151,7 @@ fn judge_feed(state: &State) -> Verdict {
 
 /// Somebody always comes back: with work left and no hint on its way, a time stands at which it is tried.
 fn judge_return(state: &State) -> Verdict {
-    let sync = &state.store.sync;
+    let sync = &state.store.kept.sync;
     if let Some(lease) = &sync.lease
         && sync.status == Status::Active
         && sync.due_at.is_none_or(|due| due > lease.until.max(state.now))
@@ -165,13 +166,13 @@ fn judge_return(state: &State) -> Verdict {
     };
     let progress = &sync.progress;
     let left = !progress.work.is_empty()
-        || !state.store.requests.is_empty()
+        || !state.store.kept.requests.is_empty()
         || progress.cursor.is_none()
         || sync.target > progress.cursor;
     if left && due.duration_since(state.now) > BACK_WITHIN {
         return Err("something is left to do, and nobody comes before the next poll".into());
     }
-    let owed = state.store.owed.values().filter_map(|owed| owed.due_at).min();
+    let owed = state.store.kept.owed.values().filter_map(|owed| owed.due_at).min();
     if owed.is_some_and(|owed| due > owed.max(state.now + BACK_WITHIN)) {
         return Err("something is owed and due, and nobody comes for it".into());
     }

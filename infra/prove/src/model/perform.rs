@@ -16,9 +16,9 @@ use crate::{
         chance::Chance,
         gmail::Gmail,
         scenario::Scenario,
-        state::{Hint, Loss, Oddity, State, Worker},
+        state::{Hint, Oddity, State, Worker},
     },
-    world::Promise,
+    world::{Broken, Promise},
 };
 
 /// Steps of old work that may come between asking a holder to look and its look: the one under way and what
@@ -77,7 +77,7 @@ pub fn oddities(state: &State, worker: &Worker) -> Vec<Oddity> {
     match &worker.effect {
         Effect::Fetch(ids) => odd.extend(ids.iter().flat_map(|id| of_get(state, *id))),
         Effect::ListMessages { label: None, .. } if allows(Chance::Omitted) => {
-            let stored = |id: &MessageId| state.store.rows.get(id).is_some_and(RowHead::is_live);
+            let stored = |id: &MessageId| state.store.kept.rows.get(id).is_some_and(RowHead::is_live);
             odd.extend(state.gmail.alive().map(|(id, _)| id).filter(stored).map(Oddity::Omitted));
         }
         Effect::LoadList { .. } | Effect::LoadListing { .. } if allows(Chance::ObjectLost) => {
@@ -143,7 +143,7 @@ impl Scenario {
     fn carry_out(&self, state: &mut State, worker: &mut Worker, oddity: Option<&Oddity>) -> Seen {
         let effect = worker.effect.clone();
         if is_gmail(&effect) {
-            let version = *worker.credential.get_or_insert(state.store.sync.credential_version);
+            let version = *worker.credential.get_or_insert(state.store.kept.sync.credential_version);
             if state.gmail.revoked.is_some_and(|revoked| version <= revoked) {
                 return Seen::Failed(Failure::new(Disposition::NeedsReauth, "the grant was revoked"));
             }
@@ -153,26 +153,26 @@ impl Scenario {
             Effect::Acquire { until } => {
                 let now = state.now;
                 let store = Arc::make_mut(&mut state.store);
-                if !lease::acquire(&mut store.sync, "worker", until, now) {
+                if !lease::acquire(&mut store.kept.sync, "worker", until, now) {
                     return Seen::Acquired(Acquired::Busy);
                 }
-                worker.generation = Some(store.sync.generation);
+                worker.generation = Some(store.kept.sync.generation);
                 state.old_work = None;
-                Seen::Acquired(Acquired::Held(Box::new(store.sync.clone())))
+                Seen::Acquired(Acquired::Held(Box::new(store.kept.sync.clone())))
             }
             Effect::Commit(commit) => Seen::Committed(self.commit(state, &commit, oddity)),
             Effect::Release { generation, asked, due_at, status } => {
                 let credential_version = worker.credential.filter(|_| status == Some(Status::NeedsReauth));
                 let giving = Giving { generation, asked, due_at, status, credential_version };
                 let store = Arc::make_mut(&mut state.store);
-                let released = lease::release(&mut store.sync, &giving, self.settings.mutant);
+                let released = lease::release(&mut store.kept.sync, &giving, self.settings.mutant);
                 if released == Released::Free {
                     state.old_work = None;
                 }
                 Seen::Released(released)
             }
             Effect::SendContinuation { lane, step, delay } => {
-                let mailbox = state.store.sync.mailbox.clone();
+                let mailbox = state.store.kept.sync.mailbox.clone();
                 let trigger = Trigger::Continuation;
                 let job = sync_core::job::Job { mailbox, trigger, target: None, step, lane };
                 state.queue(Hint { ready: state.now + delay, job });
@@ -207,7 +207,7 @@ impl Scenario {
     fn commit(&self, state: &mut State, commit: &Commit, oddity: Option<&Oddity>) -> Committed {
         let store = Arc::make_mut(&mut state.store);
         if matches!(oddity, Some(Oddity::SequenceTaken)) {
-            store.sync.seq += 1;
+            store.kept.sync.seq += 1;
         }
         let (committed, loss) = store.commit(commit, self.settings.mutant);
         state.loss = state.loss.take().or(loss);
@@ -231,13 +231,13 @@ impl Scenario {
         match effect {
             Effect::RaiseTarget(target) => {
                 let store = Arc::make_mut(&mut state.store);
-                lease::raise_target(&mut store.sync, target);
+                lease::raise_target(&mut store.kept.sync, target);
             }
             Effect::LowerTarget { from, to } => {
-                lease::lower_target(&mut Arc::make_mut(&mut state.store).sync, from, to);
+                lease::lower_target(&mut Arc::make_mut(&mut state.store).kept.sync, from, to);
             }
             Effect::RaiseAsked => {
-                let sync = &mut Arc::make_mut(&mut state.store).sync;
+                let sync = &mut Arc::make_mut(&mut state.store).kept.sync;
                 let asked = lease::raise_asked(sync, now, self.settings.mutant);
                 let alive = state.workers.iter().flatten().any(|worker| state.holds(worker));
                 if asked && alive {
@@ -245,28 +245,28 @@ impl Scenario {
                 }
                 return Seen::Asked(asked);
             }
-            Effect::ReadSync => return Seen::Sync(Box::new(state.store.sync.clone())),
-            Effect::ReadRequests => return Seen::Requests(state.store.requests.clone()),
-            Effect::ReadLabelCounts => return Seen::LabelCounts(state.store.labels.clone()),
+            Effect::ReadSync => return Seen::Sync(Box::new(state.store.kept.sync.clone())),
+            Effect::ReadRequests => return Seen::Requests(state.store.kept.requests.clone()),
+            Effect::ReadLabelCounts => return Seen::LabelCounts(state.store.kept.label_counts.clone()),
             Effect::ReadRows(ids) => {
-                let rows = &state.store.rows;
+                let rows = &state.store.kept.rows;
                 return Seen::Rows(ids.iter().filter_map(|id| Some((*id, rows.get(id)?.clone()))).collect());
             }
             Effect::ScanRows { after } => {
                 let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-                let mut rows = state.store.rows.range((from, Bound::Unbounded));
+                let mut rows = state.store.kept.rows.range((from, Bound::Unbounded));
                 let page = rows.by_ref().take(SCAN).map(|(id, row)| (*id, row.clone())).collect();
                 return Seen::RowPage(page, rows.next().is_some());
             }
             Effect::ReadOwed { limit } => {
                 // Due or not, as the store reads them; what is never due by itself comes last.
-                let mut owed: Vec<_> = state.store.owed.values().collect();
+                let mut owed: Vec<_> = state.store.kept.owed.values().collect();
                 owed.sort_by_key(|owed| (owed.due_at.is_none(), owed.due_at));
                 return Seen::Owed(owed.into_iter().take(limit as usize).cloned().collect());
             }
             Effect::ReadOwedOf(ids) => {
                 let ids: BTreeSet<_> = ids.into_iter().collect();
-                let of = state.store.owed.values().filter(|owed| ids.contains(&owed.id));
+                let of = state.store.kept.owed.values().filter(|owed| ids.contains(&owed.id));
                 return Seen::Owed(of.cloned().collect());
             }
             Effect::SaveListing { key, listing } => {
@@ -305,7 +305,7 @@ fn note_old_work(state: &mut State, worker: &Worker) {
             state.old_work = Some(steps);
             if steps > OLD_WORK_MAX && state.loss.is_none() {
                 let how = "old work went on though somebody had asked for a look";
-                state.loss = Some(Loss::new(Promise::NewBeforeOld, how));
+                state.loss = Some(Broken::new(Promise::NewBeforeOld, how));
             }
         }
         _ => {}

@@ -14,12 +14,12 @@ use crate::model::{
 
 /// Nobody works, nothing is on its way, nothing is left to do: only the next poll will come.
 pub fn is_at_rest(state: &State) -> bool {
-    let (sync, progress) = (&state.store.sync, &state.store.sync.progress);
+    let (sync, progress) = (&state.store.kept.sync, &state.store.kept.sync.progress);
     !state.is_busy()
         && state.queue.is_empty()
         && state.gmail.polls_owed == 0
-        && state.store.owed.is_empty()
-        && state.store.requests.is_empty()
+        && state.store.kept.owed.is_empty()
+        && state.store.kept.requests.is_empty()
         && sync.lease.is_none()
         && sync.status == Status::Active
         && sync.due_at > Some(state.now)
@@ -48,7 +48,7 @@ impl Scenario {
         if let Some(hint) = state.queue.iter().position(|hint| hint.ready <= state.now) {
             return Some(Action::Receive { hint, again: false });
         }
-        match state.store.sync.status {
+        match state.store.kept.sync.status {
             Status::NeedsReauth => return Some(Action::Grant),
             Status::NeedsAttention => return Some(Action::Accept),
             Status::Active | Status::Paused | Status::Deactivated => {}

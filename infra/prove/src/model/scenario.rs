@@ -189,7 +189,7 @@ impl Scenario {
     /// The production engine brings the mailbox to where the search begins.
     fn begin(&self, mut state: State, start: Start) -> State {
         let now = state.now;
-        lease::ask(&mut Arc::make_mut(&mut state.store).sync, now);
+        lease::ask(&mut Arc::make_mut(&mut state.store).kept.sync, now);
         state.send(Trigger::Connect, None, now);
         let deeds = match start {
             Start::Connected => return state,
@@ -198,7 +198,7 @@ impl Scenario {
         };
         let mut state = self.settle(state.clone()).unwrap_or(state);
         // Probes are not what is searched here: the next one is far away.
-        Arc::make_mut(&mut state.store).sync.progress.probe.at = Some(state.now);
+        Arc::make_mut(&mut state.store).kept.sync.progress.probe.at = Some(state.now);
         let now = state.now;
         let gmail = Arc::make_mut(&mut state.gmail);
         for deed in deeds {

@@ -15,24 +15,8 @@ use crate::{
         gmail::{Deed, Gmail},
         store::Store,
     },
-    world::Promise,
+    world::Broken,
 };
-
-/// A promise that was broken, and how, in one sentence.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Loss {
-    /// Which.
-    pub promise: Promise,
-    /// How.
-    pub how: String,
-}
-
-impl Loss {
-    /// A broken promise.
-    pub fn new(promise: Promise, how: impl Into<String>) -> Self {
-        Self { promise, how: how.into() }
-    }
-}
 
 /// A queue message.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -85,7 +69,7 @@ pub struct State {
     /// Steps of old work since somebody asked the holder to look.
     pub old_work: Option<u8>,
     /// The first promise that was broken.
-    pub loss: Option<Loss>,
+    pub loss: Option<Broken>,
 }
 
 /// A step of the search.
@@ -177,18 +161,18 @@ impl State {
 
     /// Whether the lease is held by somebody, dead or alive.
     pub fn is_held(&self) -> bool {
-        lease::is_held(&self.store.sync, self.now)
+        lease::is_held(&self.store.kept.sync, self.now)
     }
 
     /// Whether this worker holds the lease, lapsed or not.
     pub fn holds(&self, worker: &Worker) -> bool {
-        let holder = self.store.sync.lease.as_ref().map(|lease| lease.generation);
+        let holder = self.store.kept.sync.lease.as_ref().map(|lease| lease.generation);
         worker.generation.is_some() && worker.generation == holder
     }
 
     /// Sends a hint.
     pub fn send(&mut self, trigger: Trigger, target: Option<HistoryId>, ready: Timestamp) {
-        let mailbox = self.store.sync.mailbox.clone();
+        let mailbox = self.store.kept.sync.mailbox.clone();
         self.queue(Hint { ready, job: Job { mailbox, trigger, target, step: None, lane: Lane::Sync } });
     }
 
@@ -204,7 +188,7 @@ impl State {
     /// When something is due that is not due yet, if nobody works.
     pub fn next_instant(&self) -> Option<Timestamp> {
         let hint = self.queue.iter().map(|hint| hint.ready).filter(|ready| *ready > self.now).min();
-        let due = self.store.sync.due_at.map(|due| match &self.store.sync.lease {
+        let due = self.store.kept.sync.due_at.map(|due| match &self.store.kept.sync.lease {
             // A dead worker's lease lapses just after its end.
             Some(lease) => due.max(lease.until + SignedDuration::from_millis(1)),
             None => due,
@@ -215,7 +199,7 @@ impl State {
     /// Whether the schedule would queue a hint now. It ticks every few minutes, so what has a message on its way
     /// is looked at before; who has just received one too.
     pub fn is_due(&self) -> bool {
-        self.store.sync.due_at.is_some_and(|due| due <= self.now)
+        self.store.kept.sync.due_at.is_some_and(|due| due <= self.now)
             && !self.is_held()
             && self.queue.is_empty()
             && self.workers.iter().flatten().all(|worker| worker.generation.is_some())

@@ -9,12 +9,12 @@ use sync_core::{
     sync::{Event, Happened},
 };
 
+use crate::kept::message_of;
 use crate::world::{
     fault::Fault,
     gmail::Version,
     promise::{Broken, Promise},
     sim::Sim,
-    store::message_of,
     story,
 };
 
@@ -27,7 +27,7 @@ impl Sim {
     }
 
     fn judge_health(&self) -> Result<(), Broken> {
-        let sync = &self.store.sync;
+        let sync = &self.store.kept.sync;
         // A mailbox made anew is found out by the next look at its history, and not before.
         if self.synced != self.gmail.epoch() {
             return Ok(());
@@ -36,7 +36,7 @@ impl Sim {
             return Ok(());
         }
         let broken = |how: String| Err(Broken::new(Promise::NothingSkipped, how));
-        if let Some(owed) = self.store.owed.values().next() {
+        if let Some(owed) = self.store.kept.owed.values().next() {
             return broken(format!("called healthy while message {} is owed", story::short(owed.id)));
         }
         let cursor = sync.progress.cursor.unwrap_or(HistoryId(0));
@@ -44,7 +44,7 @@ impl Sim {
             if self.gmail.was_torn(*id) {
                 continue;
             }
-            let row = self.store.rows.get(id);
+            let row = self.store.kept.rows.get(id);
             self.judge_healthy_row(*id, row, versions, cursor).or_else(broken)?;
         }
         Ok(())
@@ -63,7 +63,7 @@ impl Sim {
         if *last > cursor {
             return Ok(());
         }
-        let wanted = labels.as_ref().filter(|labels| self.store.sync.scope.holds(labels));
+        let wanted = labels.as_ref().filter(|labels| self.store.kept.sync.scope.holds(labels));
         let accepted = row.is_some_and(|row| row.state == RowState::Accepted);
         let stored = row.filter(|row| row.is_live()).map(|row| &row.labels);
         if stored == wanted || accepted {
@@ -76,7 +76,7 @@ impl Sim {
 
     /// How often the mailbox is polled.
     pub fn poll_interval(&self) -> sync_core::SignedDuration {
-        let watched = self.store.sync.watch_expires_at.is_some();
+        let watched = self.store.kept.sync.watch_expires_at.is_some();
         if watched { self.settings.interval } else { self.settings.interval_without_watch }
     }
 
@@ -88,9 +88,10 @@ impl Sim {
     }
 
     fn judge_replica(&self) -> Result<(), Broken> {
-        let scope = &self.store.sync.scope;
+        let scope = &self.store.kept.sync.scope;
         let accepted: BTreeSet<MessageId> = self
             .store
+            .kept
             .rows
             .iter()
             .filter(|(_, row)| row.state == RowState::Accepted)
@@ -102,7 +103,7 @@ impl Sim {
             .filter(|(id, labels)| scope.holds(labels) && !accepted.contains(id))
             .collect();
         let live = |(id, row): (&MessageId, &RowHead)| row.is_live().then(|| (*id, row.labels.clone()));
-        let stored: BTreeMap<MessageId, Labels> = self.store.rows.iter().filter_map(live).collect();
+        let stored: BTreeMap<MessageId, Labels> = self.store.kept.rows.iter().filter_map(live).collect();
         for id in truth.keys().chain(stored.keys()) {
             // A record that was invisible while its id was out, and then expired: no reader ever sees it.
             if self.gmail.was_torn(*id) && self.counts.of(Fault::HistoryExpired) > 0 {
@@ -122,12 +123,13 @@ impl Sim {
     }
 
     fn judge_counters(&self) -> Result<(), Broken> {
-        let (store, totals) = (&self.store, self.store.sync.totals);
+        let (store, totals) = (&self.store, self.store.kept.sync.totals);
         let count = |live: bool| {
-            i64::try_from(store.rows.values().filter(|row| row.is_live() == live).count()).unwrap_or(i64::MAX)
+            i64::try_from(store.kept.rows.values().filter(|row| row.is_live() == live).count())
+                .unwrap_or(i64::MAX)
         };
-        let debts = store.owed.values().filter(|owed| owed.reason.is_debt()).count();
-        let waiting = store.owed.len() - debts;
+        let debts = store.kept.owed.values().filter(|owed| owed.reason.is_debt()).count();
+        let waiting = store.kept.owed.len() - debts;
         let as_count = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
         let pairs = [
             ("messages", totals.messages, count(true)),
@@ -142,11 +144,11 @@ impl Sim {
             }
         }
         let mut by_label: BTreeMap<String, i64> = BTreeMap::new();
-        for label in store.rows.values().filter(|row| row.is_live()).flat_map(|row| &row.labels) {
+        for label in store.kept.rows.values().filter(|row| row.is_live()).flat_map(|row| &row.labels) {
             *by_label.entry(label.clone()).or_default() += 1;
         }
-        if by_label != store.label_counts {
-            let how = format!("the label counters say {:?}, there are {by_label:?}", store.label_counts);
+        if by_label != store.kept.label_counts {
+            let how = format!("the label counters say {:?}, there are {by_label:?}", store.kept.label_counts);
             return Err(Broken::new(Promise::NothingSkipped, how));
         }
         Ok(())
@@ -159,7 +161,7 @@ impl Sim {
                 return broken(format!("event {} stands at place {}", event.seq, index + 1));
             }
         }
-        if self.store.sync.seq != self.store.events.len() as u64 {
+        if self.store.kept.sync.seq != self.store.events.len() as u64 {
             return broken("the number of the last event is not that of the last event".into());
         }
         let mut told: BTreeMap<MessageId, Vec<&Event>> = BTreeMap::new();
@@ -168,7 +170,7 @@ impl Sim {
                 told.entry(id).or_default().push(event);
             }
         }
-        for (id, row) in &self.store.rows {
+        for (id, row) in &self.store.kept.rows {
             let events = told.get(id).map(Vec::as_slice).unwrap_or_default();
             judge_told(row, events).or_else(|how| broken(format!("message {}: {how}", story::short(*id))))?;
             self.judge_news(*id, row, events)
@@ -180,7 +182,8 @@ impl Sim {
     /// What is news is told as created, once; what is old and has not changed is not told at all.
     fn judge_news(&self, id: MessageId, row: &RowHead, events: &[&Event]) -> Result<(), String> {
         // After a mailbox was made anew no id says any more what came before what.
-        let Some(first) = self.store.sync.progress.first_cursor.filter(|_| self.gmail.epoch() == 0) else {
+        let Some(first) = self.store.kept.sync.progress.first_cursor.filter(|_| self.gmail.epoch() == 0)
+        else {
             return Ok(());
         };
         let versions = self.gmail.versions().get(&id).map(Vec::as_slice).unwrap_or_default();
@@ -189,7 +192,7 @@ impl Sim {
         if *last <= first && !events.is_empty() {
             return Err("it is old mail, it has not changed, and it was announced".into());
         }
-        if *born > first && row.is_live() && self.store.sync.scope.is_everything() && created != 1 {
+        if *born > first && row.is_live() && self.store.kept.sync.scope.is_everything() && created != 1 {
             return Err(format!("it is news, and was told created {created} times"));
         }
         Ok(())
@@ -197,10 +200,10 @@ impl Sim {
 
     /// The mailbox is at rest: nothing to do, nobody at work, nothing on its way.
     pub fn is_quiet(&self) -> bool {
-        let sync = &self.store.sync;
+        let sync = &self.store.kept.sync;
         self.queue.is_empty()
-            && self.store.owed.is_empty()
-            && self.store.requests.is_empty()
+            && self.store.kept.owed.is_empty()
+            && self.store.kept.requests.is_empty()
             && sync.progress.work.is_empty()
             && sync.progress.cursor >= Some(self.gmail.head())
             && sync.progress.errors.consecutive == 0

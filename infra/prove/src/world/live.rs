@@ -176,14 +176,14 @@ impl Sim {
     /// The owner takes the grant back.
     pub fn revoke(&mut self) {
         self.counts.note(Fault::GrantRevoked);
-        self.gmail.revoked = Some(self.store.sync.credential_version);
+        self.gmail.revoked = Some(self.store.kept.sync.credential_version);
         let now = self.now;
         self.story.tell(now, || "the owner revokes the grant".into());
     }
 
     /// The owner signs in again: a new version of the credential, and work from outside.
     pub fn sign_in_again(&mut self) {
-        let sync = &mut self.store.sync;
+        let sync = &mut self.store.kept.sync;
         sync.credential_version += 1;
         if sync.status == Status::NeedsReauth {
             sync.status = Status::Active;
@@ -196,7 +196,7 @@ impl Sim {
 
     /// The schedule: whoever is due is hinted.
     pub fn fan_out(&mut self) {
-        if self.store.sync.due_at.is_some_and(|due| due <= self.now) {
+        if self.store.kept.sync.due_at.is_some_and(|due| due <= self.now) {
             let now = self.now;
             self.story.tell(now, || "the schedule finds the mailbox due".into());
             self.send(Trigger::Schedule, None, Lane::Sync, None, now);
@@ -303,7 +303,7 @@ impl Sim {
 
     /// Somebody asks for something over HTTPS: a row first, then its hint.
     pub fn person_asks(&mut self) {
-        let number = self.store.closed.len() + self.store.requests.len() + 1;
+        let number = self.store.closed.len() + self.store.kept.requests.len() + 1;
         if number > REQUESTS_MAX {
             return;
         }
@@ -328,7 +328,7 @@ impl Sim {
             }
             9 => JobKind::Probe,
             other => {
-                let owed: Vec<MessageId> = self.store.owed.keys().copied().collect();
+                let owed: Vec<MessageId> = self.store.kept.owed.keys().copied().collect();
                 let Some(message) = self.dice.pick(&owed) else { return };
                 options.message = Some(*message);
                 if other == 10 { JobKind::RetryDebt } else { JobKind::AcceptDebt }
@@ -339,7 +339,7 @@ impl Sim {
 
     /// Writes a request and sends its hint.
     pub fn ask_for(&mut self, kind: JobKind, options: RequestOptions) {
-        let number = self.store.closed.len() + self.store.requests.len() + 1;
+        let number = self.store.closed.len() + self.store.kept.requests.len() + 1;
         let Ok(id) = format!("job_{number}").parse::<JobId>() else { return };
         let now = self.now;
         self.story.tell(now, || format!("somebody asks for {} ({id})", kind.name()));
@@ -351,13 +351,15 @@ impl Sim {
     /// The owner pauses, resumes, signs in again, or somebody forces the mailbox.
     fn person_acts(&mut self) {
         let now = self.now;
-        match (self.dice.below(3), self.store.sync.status) {
+        match (self.dice.below(3), self.store.kept.sync.status) {
             (_, Status::NeedsReauth) => self.sign_in_again(),
             (_, Status::Paused | Status::NeedsAttention) => self.resume(),
-            (0, _) if self.gmail.revoked == Some(self.store.sync.credential_version) => self.sign_in_again(),
+            (0, _) if self.gmail.revoked == Some(self.store.kept.sync.credential_version) => {
+                self.sign_in_again();
+            }
             (1, Status::Active) if self.dice.below(3) == 0 => {
                 self.story.tell(now, || "the owner pauses the mailbox".into());
-                self.store.sync.status = Status::Paused;
+                self.store.kept.sync.status = Status::Paused;
             }
             (2, _) if self.plan.rate(Fault::Unlocked) > 0 => {
                 self.counts.note(Fault::Unlocked);
@@ -373,8 +375,8 @@ impl Sim {
     pub fn resume(&mut self) {
         let now = self.now;
         self.story.tell(now, || "the owner resumes the mailbox".into());
-        self.store.sync.status = Status::Active;
-        lease::ask(&mut self.store.sync, now);
+        self.store.kept.sync.status = Status::Active;
+        lease::ask(&mut self.store.kept.sync, now);
         self.send(Trigger::Manual, None, Lane::Sync, None, now);
     }
 }

@@ -18,7 +18,7 @@ mod queue;
 mod settle;
 mod shrink;
 mod sim;
-pub(crate) mod store;
+mod store;
 pub(crate) mod story;
 mod worker;
 

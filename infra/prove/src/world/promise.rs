@@ -33,7 +33,7 @@ impl fmt::Display for Promise {
 }
 
 /// A promise that was broken, and how.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Broken {
     /// Which.
     pub promise: Promise,

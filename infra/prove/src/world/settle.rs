@@ -98,7 +98,7 @@ fn hints_alone(shared: &Shared) {
         }
     }
     let sim = &mut *lock(shared);
-    let sync = &sim.store.sync;
+    let sync = &sim.store.kept.sync;
     let waits = sync.lease.is_some()
         || sync.progress.errors.consecutive > 0
         || !sync.progress.work.is_empty()
@@ -109,7 +109,7 @@ fn hints_alone(shared: &Shared) {
     }
     // The core looks three times at an index that lags, 22 seconds in all; then the poll finds what it hid.
     let pushed = sim.pushed.filter(|_| sim.gmail.longest_lag() <= SEEN_LAG);
-    if sync.progress.cursor < sync.target.max(pushed) || !sim.store.requests.is_empty() {
+    if sync.progress.cursor < sync.target.max(pushed) || !sim.store.kept.requests.is_empty() {
         let how = "only the poll would find what a push or a request has asked for";
         sim.break_promise(Broken::new(Promise::NothingSkipped, how));
     }
@@ -118,9 +118,9 @@ fn hints_alone(shared: &Shared) {
 impl Sim {
     /// What people do when a mailbox says that it needs them.
     fn help(&mut self) {
-        match self.store.sync.status {
+        match self.store.kept.sync.status {
             Status::Active | Status::Deactivated => {
-                if self.gmail.revoked == Some(self.store.sync.credential_version) {
+                if self.gmail.revoked == Some(self.store.kept.sync.credential_version) {
                     self.sign_in_again();
                 }
             }
@@ -137,7 +137,7 @@ impl Sim {
     /// Time passes until a message can be received or the mailbox is due. Whether the schedule came.
     fn pass_until_due(&mut self) -> bool {
         // The schedule ticks each minute.
-        let due = self.store.sync.due_at.map(|due| due.max(self.now) + SignedDuration::from_secs(30));
+        let due = self.store.kept.sync.due_at.map(|due| due.max(self.now) + SignedDuration::from_secs(30));
         let message = self.queue.next_at();
         let is_due = message.is_none_or(|message| due.is_some_and(|due| due < message));
         let next = if is_due { due } else { message };
@@ -155,12 +155,12 @@ impl Sim {
 
     /// What remains when it should not.
     pub fn never_quiet(&self) -> Broken {
-        let sync = &self.store.sync;
+        let sync = &self.store.kept.sync;
         let how = format!(
             "never quiet: owed {}, open work {}, requests {}, status {}, cursor {:?}, present {}, errors {}, messages {}",
-            self.store.owed.len(),
+            self.store.kept.owed.len(),
             sync.progress.work.len(),
-            self.store.requests.len(),
+            self.store.kept.requests.len(),
             sync.status.name(),
             sync.progress.cursor.map(|cursor| cursor.0),
             self.gmail.head(),

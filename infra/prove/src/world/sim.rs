@@ -146,7 +146,7 @@ impl Sim {
         step: Option<u64>,
         at: Timestamp,
     ) {
-        let mailbox = self.store.sync.mailbox.clone();
+        let mailbox = self.store.kept.sync.mailbox.clone();
         let job = Job { mailbox, trigger, target, step, lane };
         self.queue.send(&job, at, &self.plan, &mut self.counts, &mut self.dice);
     }
@@ -154,12 +154,12 @@ impl Sim {
     /// Whether old work held up a push for too long.
     fn count_old_work(&mut self, effect: &Effect) {
         match effect {
-            Effect::RaiseTarget(target) if Some(*target) > self.store.sync.progress.cursor => {
+            Effect::RaiseTarget(target) if Some(*target) > self.store.kept.sync.progress.cursor => {
                 self.waiting_push = Some((*target, 0));
             }
             Effect::ListHistory { .. } => self.waiting_push = None,
             Effect::LoadList { .. } | Effect::ListMessages { .. } | Effect::ScanRows { .. } => {
-                let cursor = self.store.sync.progress.cursor;
+                let cursor = self.store.kept.sync.progress.cursor;
                 self.waiting_push = self.waiting_push.filter(|(target, _)| Some(*target) > cursor);
                 let Some((target, effects)) = &mut self.waiting_push else { return };
                 *effects += 1;
@@ -210,7 +210,7 @@ impl Sim {
             | Effect::ListLabels
             | Effect::CountLabels(_)
             | Effect::Fetch(_) => {
-                let version = *credential.get_or_insert(self.store.sync.credential_version);
+                let version = *credential.get_or_insert(self.store.kept.sync.credential_version);
                 if self.gmail.revoked.is_some_and(|revoked| version <= revoked) {
                     return Seen::Failed(Failure::new(Disposition::NeedsReauth, "the grant was revoked"));
                 }
@@ -331,8 +331,11 @@ impl Sim {
 
     fn release(&mut self, giving: &Giving) -> Seen {
         let mutant = self.settings.mutant;
-        let released = lease::release(&mut self.store.sync, giving, mutant);
-        if released == Released::Free && giving.due_at.is_none() && self.store.sync.status == Status::Active {
+        let released = lease::release(&mut self.store.kept.sync, giving, mutant);
+        if released == Released::Free
+            && giving.due_at.is_none()
+            && self.store.kept.sync.status == Status::Active
+        {
             let how = "a mailbox was given back and nobody will come again";
             self.break_promise(Broken::new(Promise::NothingSkipped, how));
         }
@@ -347,7 +350,7 @@ impl Sim {
             self.counts.note(Fault::SequenceTaken);
             self.store.take_sequence_number();
         }
-        let before = (self.store.sync.progress.cursor.is_some(), self.store.sync.progress.epoch);
+        let before = (self.store.kept.sync.progress.cursor.is_some(), self.store.kept.sync.progress.epoch);
         let (committed, broken) = self.store.commit(commit);
         if let Some(broken) = broken {
             self.break_promise(broken);
@@ -375,43 +378,43 @@ impl Sim {
     fn ask_store(&mut self, worker: u32, effect: &Effect) -> Seen {
         let now = self.now;
         let store = &mut self.store;
-        let row = |store: &Store, id| store.rows.get(id).map(|row: &RowHead| (*id, row.clone()));
+        let row = |store: &Store, id| store.kept.rows.get(id).map(|row: &RowHead| (*id, row.clone()));
         match effect {
-            Effect::RaiseTarget(target) => lease::raise_target(&mut store.sync, *target),
-            Effect::LowerTarget { from, to } => lease::lower_target(&mut store.sync, *from, *to),
+            Effect::RaiseTarget(target) => lease::raise_target(&mut store.kept.sync, *target),
+            Effect::LowerTarget { from, to } => lease::lower_target(&mut store.kept.sync, *from, *to),
             Effect::Acquire { until } => {
                 let owner = format!("worker {worker}");
-                if !lease::acquire(&mut store.sync, &owner, *until, now) {
+                if !lease::acquire(&mut store.kept.sync, &owner, *until, now) {
                     return Seen::Acquired(Acquired::Busy);
                 }
-                store.newest_holder = store.sync.generation;
-                return Seen::Acquired(Acquired::Held(Box::new(store.sync.clone())));
+                store.newest_holder = store.kept.sync.generation;
+                return Seen::Acquired(Acquired::Held(Box::new(store.kept.sync.clone())));
             }
             Effect::RaiseAsked => {
-                return Seen::Asked(lease::raise_asked(&mut store.sync, now, self.settings.mutant));
+                return Seen::Asked(lease::raise_asked(&mut store.kept.sync, now, self.settings.mutant));
             }
-            Effect::ReadSync => return Seen::Sync(Box::new(store.sync.clone())),
-            Effect::ReadRequests => return Seen::Requests(store.requests.clone()),
-            Effect::ReadLabelCounts => return Seen::LabelCounts(store.label_counts.clone()),
+            Effect::ReadSync => return Seen::Sync(Box::new(store.kept.sync.clone())),
+            Effect::ReadRequests => return Seen::Requests(store.kept.requests.clone()),
+            Effect::ReadLabelCounts => return Seen::LabelCounts(store.kept.label_counts.clone()),
             Effect::ReadRows(ids) => {
                 return Seen::Rows(ids.iter().filter_map(|id| row(store, id)).collect());
             }
             Effect::ScanRows { after } => {
                 let from = after.map_or(std::ops::Bound::Unbounded, std::ops::Bound::Excluded);
-                let mut rows = store.rows.range((from, std::ops::Bound::Unbounded));
+                let mut rows = store.kept.rows.range((from, std::ops::Bound::Unbounded));
                 let page = rows.by_ref().take(4).map(|(id, row)| (*id, row.clone())).collect();
                 return Seen::RowPage(page, rows.next().is_some());
             }
             Effect::ReadOwed { limit } => {
                 // What nothing more is tried of by itself is not in this index.
                 let timed = |owed: &&sync_core::owed::Owed| owed.due_at.is_some();
-                let mut owed: Vec<_> = store.owed.values().filter(timed).cloned().collect();
+                let mut owed: Vec<_> = store.kept.owed.values().filter(timed).cloned().collect();
                 owed.sort_by_key(|owed| owed.due_at);
                 owed.truncate(*limit as usize);
                 return Seen::Owed(owed);
             }
             Effect::ReadOwedOf(ids) => {
-                return Seen::Owed(ids.iter().filter_map(|id| store.owed.get(id).cloned()).collect());
+                return Seen::Owed(ids.iter().filter_map(|id| store.kept.owed.get(id).cloned()).collect());
             }
             _ => {}
         }
@@ -420,8 +423,8 @@ impl Sim {
 
     /// A person takes the mailbox from whoever holds it.
     pub fn unlock(&mut self) {
-        lease::unlock(&mut self.store.sync, self.now);
-        self.store.newest_holder = Generation(self.store.sync.generation.0);
+        lease::unlock(&mut self.store.kept.sync, self.now);
+        self.store.newest_holder = Generation(self.store.kept.sync.generation.0);
     }
 
     /// What a worker hears: the answer, at the time at which it comes.

@@ -1,42 +1,35 @@
 //! The store's side: `SYNC` with the core's own transitions, rows, debts, requests, events, kept lists.
 //!
 //! Invariant: whether a commit or a release may happen is decided by [`sync_core::lease`] alone, as in production
-//! by one conditional write. What was applied is then judged here, without it: a guard that is left out there is
-//! found here.
+//! by one conditional write. What was applied is then judged by [`Kept::judge`], without it: a guard that is left out
+//! there is found here.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use sync_core::{
-    Generation, JobId, MessageId, Timestamp,
+    Generation, JobId, MessageId, SignedDuration, Timestamp,
     job::{JobStatus, Request},
     lease,
-    message::{RowHead, RowState},
-    owed::Owed,
-    state::{Scope, Status, Sync, WorkKind},
-    sync::{Commit, Committed, Event, Happened, Mutant, OwedWrite, RowWrite},
+    state::Scope,
+    sync::{Commit, Committed, Event, Happened, Mutant},
 };
 
-use crate::world::promise::{Broken, Promise};
+use crate::{
+    kept::{Kept, announced_backfills},
+    world::{Broken, Promise, Unfit},
+};
 
 /// Everything that is kept of one mailbox.
 #[derive(Debug)]
 pub struct Store {
-    /// The aggregate root.
-    pub sync: Sync,
-    /// Messages and tombstones.
-    pub rows: BTreeMap<MessageId, RowHead>,
-    /// What is owed.
-    pub owed: BTreeMap<MessageId, Owed>,
-    /// Open requests.
-    pub requests: Vec<Request>,
+    /// What commits write.
+    pub kept: Kept,
     /// How requests ended.
     pub closed: BTreeMap<JobId, JobStatus>,
     /// Fetch lists.
     pub lists: BTreeMap<String, Vec<MessageId>>,
     /// Listings that the end of a run cut short.
     pub listings: BTreeMap<String, Vec<u8>>,
-    /// Live rows by label.
-    pub label_counts: BTreeMap<String, i64>,
     /// What was announced, in order.
     pub events: Vec<Event>,
     /// Which holders have gone on to a newer one.
@@ -48,39 +41,13 @@ pub struct Store {
 
 impl Store {
     /// A mailbox that was just connected.
-    pub fn new(
-        scope: Scope,
-        watched: bool,
-        mutant: Mutant,
-        now: Timestamp,
-    ) -> Result<Self, crate::world::Unfit> {
-        let sync = Sync {
-            mailbox: "mbx_1".parse()?,
-            tenant: "ten_1".parse()?,
-            address: "alice@example.com".parse()?,
-            target: None,
-            asked: 0,
-            lease: None,
-            generation: Generation(0),
-            due_at: Some(now),
-            status: Status::Active,
-            watch_expires_at: watched.then(|| now + sync_core::SignedDuration::from_hours(24 * 365)),
-            credential_version: 1,
-            scope,
-            commit: 0,
-            seq: 0,
-            progress: sync_core::state::Progress::default(),
-            totals: sync_core::state::Totals::default(),
-        };
+    pub fn new(scope: Scope, watched: bool, mutant: Mutant, now: Timestamp) -> Result<Self, Unfit> {
+        let watch_expires_at = watched.then(|| now + SignedDuration::from_hours(24 * 365));
         Ok(Self {
-            sync,
-            rows: BTreeMap::new(),
-            owed: BTreeMap::new(),
-            requests: Vec::new(),
+            kept: Kept::new(scope, watch_expires_at, now)?,
             closed: BTreeMap::new(),
             lists: BTreeMap::new(),
             listings: BTreeMap::new(),
-            label_counts: BTreeMap::new(),
             events: Vec::new(),
             newest_holder: Generation(0),
             backfills_done: 0,
@@ -90,217 +57,37 @@ impl Store {
 
     /// Writes down a request and makes the mailbox due, as the API does before it sends the hint.
     pub fn request(&mut self, request: Request, now: Timestamp) {
-        self.requests.push(request);
-        lease::ask(&mut self.sync, now);
+        self.kept.requests.push(request);
+        lease::ask(&mut self.kept.sync, now);
     }
 
     /// An outside writer's event takes the next number.
     pub fn take_sequence_number(&mut self) {
-        self.sync.seq += 1;
-        self.events.push(Event { seq: self.sync.seq, what: Happened::NeedsReauth });
+        self.kept.sync.seq += 1;
+        self.events.push(Event { seq: self.kept.sync.seq, what: Happened::NeedsReauth });
     }
 
     /// Applies a commit if the core says that it may be, and judges what became of it.
     pub fn commit(&mut self, commit: &Commit) -> (Committed, Option<Broken>) {
-        let committed = lease::judge(&self.sync, commit, self.mutant);
+        let committed = lease::judge(&self.kept.sync, commit, self.mutant);
         if committed != Committed::Applied {
             return (committed, None);
         }
         let broken = self.judge(commit).err();
-        self.apply(commit);
+        self.kept.apply(commit);
+        let closed = commit.closed.iter().map(|close| (close.id.clone(), close.status));
+        self.closed.extend(closed);
+        self.backfills_done += announced_backfills(&commit.events);
+        self.events.extend(commit.events.iter().cloned());
         (committed, broken)
     }
 
-    fn apply(&mut self, commit: &Commit) {
-        let progress = &commit.progress;
-        self.sync.commit += 1;
-        self.sync.totals.add(&commit.totals);
-        for (label, count) in &commit.labels {
-            *self.label_counts.entry(label.clone()).or_default() += count;
-        }
-        self.label_counts.retain(|_, count| *count != 0);
-        for row in &commit.rows {
-            let before = self.rows.get(&row.id());
-            self.rows.insert(row.id(), row_after(row, before, progress.epoch));
-        }
-        for owed in &commit.owed {
-            match owed {
-                OwedWrite::Put(owed) => drop(self.owed.insert(owed.id, owed.clone())),
-                OwedWrite::Clear(id) => drop(self.owed.remove(id)),
-            }
-        }
-        for close in &commit.closed {
-            self.requests.retain(|request| request.id != close.id);
-            self.closed.insert(close.id.clone(), close.status);
-        }
-        self.backfills_done += announced_backfills(&commit.events);
-        self.sync.seq += commit.events.len() as u64;
-        self.events.extend(commit.events.iter().cloned());
-        self.sync.progress = progress.clone();
-    }
-
-    /// P2 and P3, as far as one commit can break them.
     fn judge(&self, commit: &Commit) -> Result<(), Broken> {
-        self.judge_fence(commit)?;
-        self.judge_order(commit)?;
-        self.judge_events(commit)?;
-        let items = commit.rows.len() + commit.owed.len() + commit.events.len() + 2 * commit.closed.len() + 2;
-        if items > Commit::ITEMS_MAX {
-            return Err(Broken::new(Promise::Bounds, format!("a transaction of {items} items")));
+        if commit.generation != self.newest_holder {
+            let (by, holder) = (commit.generation.0, self.newest_holder.0);
+            let how = format!("generation {by} wrote while {holder} holds the mailbox");
+            return Err(Broken::new(Promise::AppliedOnce, how));
         }
-        for close in &commit.closed {
-            if self.closed.contains_key(&close.id) {
-                return Err(Broken::new(Promise::AppliedOnce, "a request was closed twice"));
-            }
-        }
-        Ok(())
-    }
-
-    fn judge_fence(&self, commit: &Commit) -> Result<(), Broken> {
-        if commit.generation != self.newest_holder || commit.generation != self.sync.generation {
-            let text = format!(
-                "generation {} wrote while {} holds the mailbox",
-                commit.generation.0, self.sync.generation.0
-            );
-            return Err(Broken::new(Promise::AppliedOnce, text));
-        }
-        if commit.after != self.sync.commit {
-            let text = format!("a commit after {} was applied after {}", commit.after, self.sync.commit);
-            return Err(Broken::new(Promise::AppliedOnce, text));
-        }
-        Ok(())
-    }
-
-    fn judge_order(&self, commit: &Commit) -> Result<(), Broken> {
-        let (before, after) = (&self.sync.progress, &commit.progress);
-        if after.epoch < before.epoch {
-            return Err(Broken::new(Promise::AppliedOnce, "the epoch went back"));
-        }
-        if after.epoch == before.epoch && after.cursor < before.cursor {
-            let text = format!("the cursor went back from {:?} to {:?}", before.cursor, after.cursor);
-            return Err(Broken::new(Promise::AppliedOnce, text));
-        }
-        for write in &commit.rows {
-            let Some(row) = self.rows.get(&write.id()) else { continue };
-            let written = row_after(write, Some(row), after.epoch);
-            if written.epoch == row.epoch && written.history_id < row.history_id {
-                let (id, from, to) = (write.id(), row.history_id, written.history_id);
-                let text = format!("the row of message {id} went back from {from} to {to}");
-                return Err(Broken::new(Promise::AppliedOnce, text));
-            }
-        }
-        Ok(())
-    }
-
-    fn judge_events(&self, commit: &Commit) -> Result<(), Broken> {
-        let broken = |text: String| Err(Broken::new(Promise::Announced, text));
-        for (next, event) in (self.sync.seq + 1..).zip(&commit.events) {
-            if event.seq != next {
-                return broken(format!("event {} came where {next} was due", event.seq));
-            }
-        }
-        let finished = commit.progress.work.len() < self.sync.progress.work.len()
-            || commit.progress.epoch != self.sync.progress.epoch
-            || commit.progress.cursor != self.sync.progress.cursor;
-        let is_backfill =
-            self.sync.progress.work.iter().any(|work| !matches!(work.kind, WorkKind::Resync { .. }));
-        if announced_backfills(&commit.events) > 0 && !(finished && is_backfill) {
-            return broken("a backfill was announced that did not end".into());
-        }
-        let mut written = BTreeSet::new();
-        for write in &commit.rows {
-            if !written.insert(write.id()) {
-                return broken(format!("message {} was written twice in one commit", write.id()));
-            }
-            let before = self.rows.get(&write.id());
-            let after = row_after(write, before, commit.progress.epoch);
-            let told = told_of(write.id(), commit);
-            self.judge_row(write.id(), before, &after, told).or_else(broken)?;
-        }
-        Ok(())
-    }
-
-    /// What consumers were told of one message must be what its row says now.
-    fn judge_row(
-        &self,
-        id: MessageId,
-        before: Option<&RowHead>,
-        after: &RowHead,
-        told: Option<&Happened>,
-    ) -> Result<(), String> {
-        let was_live = before.is_some_and(RowHead::is_live);
-        let was_announced = before.is_some_and(|row| row.announced);
-        let changed = was_live != after.is_live()
-            || (after.is_live() && before.is_some_and(|row| row.labels != after.labels));
-        match told {
-            None if changed && was_announced => Err(format!("message {id} changed and nobody was told")),
-            Some(Happened::Created(news) | Happened::Updated(news)) => {
-                let fits = after.is_live() && news.label_ids == after.labels && after.announced;
-                if fits {
-                    Ok(())
-                } else {
-                    Err(format!("what was told of message {id} is not what its row says"))
-                }
-            }
-            Some(Happened::Deleted(_)) => {
-                let fits = !after.is_live() && was_live;
-                if fits {
-                    Ok(())
-                } else {
-                    Err(format!("message {id} was told deleted, and its row says otherwise"))
-                }
-            }
-            None
-            | Some(
-                Happened::NeedsReauth | Happened::SyncFailed { .. } | Happened::BackfillCompleted { .. },
-            ) => Ok(()),
-        }
-    }
-}
-
-fn announced_backfills(events: &[Event]) -> u64 {
-    events.iter().filter(|event| matches!(event.what, Happened::BackfillCompleted { .. })).count() as u64
-}
-
-/// The last thing that a commit tells of a message.
-fn told_of(id: MessageId, commit: &Commit) -> Option<&Happened> {
-    commit.events.iter().rev().map(|event| &event.what).find(|what| message_of(what) == Some(id))
-}
-
-/// Which message an event is about.
-pub fn message_of(what: &Happened) -> Option<MessageId> {
-    match what {
-        Happened::Created(news) | Happened::Updated(news) | Happened::Deleted(news) => Some(news.gmail_id),
-        Happened::NeedsReauth | Happened::SyncFailed { .. } | Happened::BackfillCompleted { .. } => None,
-    }
-}
-
-/// A row as a write leaves it.
-pub fn row_after(write: &RowWrite, before: Option<&RowHead>, epoch: u32) -> RowHead {
-    match write {
-        RowWrite::Put { message, announced, touched } => RowHead {
-            history_id: message.history_id,
-            epoch,
-            labels: message.labels.clone(),
-            state: RowState::Live,
-            announced: *announced,
-            touched: touched.clone(),
-        },
-        RowWrite::Labels { labels, history_id, announced, touched, .. } => RowHead {
-            history_id: *history_id,
-            epoch,
-            labels: labels.clone(),
-            state: before.map_or(RowState::Live, |row| row.state),
-            announced: *announced,
-            touched: touched.clone(),
-        },
-        RowWrite::Tombstone { state, history_id, labels, touched, .. } => RowHead {
-            history_id: *history_id,
-            epoch,
-            labels: labels.clone().or_else(|| before.map(|row| row.labels.clone())).unwrap_or_default(),
-            state: *state,
-            announced: before.is_some_and(|row| row.announced),
-            touched: touched.clone(),
-        },
+        self.kept.judge(commit, |id| self.closed.contains_key(id))
     }
 }

@@ -110,7 +110,7 @@ impl Bench {
 
     pub fn ask(&self, kind: JobKind, options: RequestOptions) {
         let sim = &mut *self.sim();
-        let number = sim.store.closed.len() + sim.store.requests.len() + 1;
+        let number = sim.store.closed.len() + sim.store.kept.requests.len() + 1;
         let id = format!("job_{number}").parse().expect("an id");
         let now = sim.now;
         sim.store.request(Request { id, kind, trigger: Trigger::Manual, options }, now);
@@ -120,7 +120,7 @@ impl Bench {
     pub fn job(&self, trigger: Trigger, lane: Lane) -> Job {
         let sim = self.sim();
         let target = (trigger == Trigger::Push).then(|| sim.gmail.head());
-        Job { mailbox: sim.store.sync.mailbox.clone(), trigger, target, step: None, lane }
+        Job { mailbox: sim.store.kept.sync.mailbox.clone(), trigger, target, step: None, lane }
     }
 
     pub fn start(&mut self, job: Job) -> Run {

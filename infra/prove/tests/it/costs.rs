@@ -61,7 +61,7 @@ fn a_comparison_of_an_unchanged_mailbox_makes_no_get() {
     let trace = bench.drain();
     assert!(trace.contains(&"ListMessages".to_owned()) && !trace.contains(&"Fetch".to_owned()));
     assert_eq!(bench.sim().gets, gets);
-    assert!(bench.sim().store.requests.is_empty(), "it is answered");
+    assert!(bench.sim().store.kept.requests.is_empty(), "it is answered");
     bench.finish();
 }
 
@@ -73,7 +73,7 @@ fn a_comparison_corrects_labels_without_a_get() {
     bench.sim().expire();
     bench.push();
     bench.drain();
-    assert!(bench.sim().store.rows[&ids[0]].labels.contains("STARRED"));
+    assert!(bench.sim().store.kept.rows[&ids[0]].labels.contains("STARRED"));
     assert_eq!(bench.sim().gets, gets);
     bench.finish();
 }
@@ -88,8 +88,8 @@ fn expired_history_is_written_down_as_work_and_a_listing_alone_deletes_nothing()
     let trace = bench.run(job);
     let places = ["GetProfile", "Commit", "ListMessages", "Fetch"].map(|name| position(&trace, name));
     assert!(places.is_sorted(), "{trace:?}");
-    assert!(bench.sim().store.rows[&gone].is_live(), "a listing alone deletes nothing");
-    assert!(bench.sim().store.owed.contains_key(&gone), "what a listing misses is owed an answer");
+    assert!(bench.sim().store.kept.rows[&gone].is_live(), "a listing alone deletes nothing");
+    assert!(bench.sim().store.kept.owed.contains_key(&gone), "what a listing misses is owed an answer");
     bench.finish();
 }
 
@@ -101,10 +101,10 @@ fn a_busy_mailbox_is_asked_for_and_left_alone() {
     while holder.next() != "ReadRequests" {
         assert!(holder.step(&bench, None).is_none());
     }
-    let asked = bench.sim().store.sync.asked;
+    let asked = bench.sim().store.kept.sync.asked;
     let push = bench.job(Trigger::Push, Lane::Sync);
     let (outcome, trace) = bench.run_with(push, |_| None);
-    assert_eq!((outcome, bench.sim().store.sync.asked), (Outcome::Busy, asked + 1));
+    assert_eq!((outcome, bench.sim().store.kept.sync.asked), (Outcome::Busy, asked + 1));
     assert_eq!(trace, ["RaiseTarget", "Acquire", "RaiseAsked"]);
     holder.finish(&bench);
     bench.finish();
@@ -119,7 +119,7 @@ fn the_last_change_of_a_burst_is_found_though_its_push_was_dropped() {
     let look = bench.next_hint().expect("a look that follows the push");
     assert_eq!((look.lane, look.step), (Lane::Sync, None));
     bench.run(look);
-    assert!(bench.sim().store.rows.contains_key(&silent));
+    assert!(bench.sim().store.kept.rows.contains_key(&silent));
     bench.drain();
     assert!(bench.sim().queue.is_empty(), "without news nobody comes again");
     bench.finish();

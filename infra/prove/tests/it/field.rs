@@ -27,17 +27,17 @@ fn expired_history_is_compared_and_what_happened_in_the_gap_is_found() {
     bench.push();
     {
         let sim = bench.sim();
-        let progress = &sim.store.sync.progress;
+        let progress = &sim.store.kept.sync.progress;
         let compares = |kind: &WorkKind| matches!(kind, WorkKind::Resync { .. });
         assert!(progress.work.iter().any(|work| compares(&work.kind)), "the gap is work, not a jump");
-        assert!(!sim.store.rows.contains_key(&new));
+        assert!(!sim.store.kept.rows.contains_key(&new));
     }
     let shared = bench.shared.clone();
     bench.finish();
     let sim = prove::world::lock(&shared);
-    assert!(sim.store.rows[&ids[0]].labels.contains("STARRED"));
-    assert!(!sim.store.rows[&ids[1]].is_live());
-    assert!(sim.store.rows[&new].is_live());
+    assert!(sim.store.kept.rows[&ids[0]].labels.contains("STARRED"));
+    assert!(!sim.store.kept.rows[&ids[1]].is_live());
+    assert!(sim.store.kept.rows[&new].is_live());
 }
 
 #[test]
@@ -55,8 +55,8 @@ fn a_crash_before_any_effect_leaves_no_cursor_that_is_ahead_of_its_messages() {
         bench.sim().send(Trigger::Push, Some(head), Lane::Sync, None, again);
         {
             let sim = bench.sim();
-            let has_passed = sim.store.sync.progress.cursor >= Some(sim.gmail.head());
-            let is_kept = sim.store.rows.contains_key(&new) || sim.store.owed.contains_key(&new);
+            let has_passed = sim.store.kept.sync.progress.cursor >= Some(sim.gmail.head());
+            let is_kept = sim.store.kept.rows.contains_key(&new) || sim.store.kept.owed.contains_key(&new);
             assert!(!has_passed || is_kept, "crash before effect {crash_at}");
         }
         bench.finish();
@@ -79,7 +79,10 @@ fn mail_that_arrives_at_any_moment_of_the_first_copy_is_not_lost() {
         run.finish(&bench);
         let shared = bench.shared.clone();
         bench.finish();
-        assert!(prove::world::lock(&shared).store.rows.contains_key(&new), "arrived at effect {arrives_at}");
+        assert!(
+            prove::world::lock(&shared).store.kept.rows.contains_key(&new),
+            "arrived at effect {arrives_at}"
+        );
         if over {
             return;
         }
@@ -97,7 +100,7 @@ fn the_cursor_goes_on_when_its_number_grows_a_digit() {
         bench.arrive();
         bench.push();
         let sim = bench.sim();
-        assert_eq!(sim.store.sync.progress.cursor, Some(sim.gmail.head()));
+        assert_eq!(sim.store.kept.sync.progress.cursor, Some(sim.gmail.head()));
     }
     bench.finish();
 }
@@ -111,16 +114,19 @@ fn one_message_that_fails_neither_holds_up_the_others_nor_is_forgotten() {
     bench.push();
     {
         let sim = bench.sim();
-        assert!(matches!(sim.store.owed[&refused].reason, OwedReason::Failed { .. }));
-        assert_eq!(sim.store.sync.progress.cursor, Some(sim.gmail.head()), "the cursor is not pinned");
-        assert!(!sim.store.sync.is_healthy(sim.poll_interval(), sim.now), "a debt is not healthy");
+        assert!(matches!(sim.store.kept.owed[&refused].reason, OwedReason::Failed { .. }));
+        assert_eq!(sim.store.kept.sync.progress.cursor, Some(sim.gmail.head()), "the cursor is not pinned");
+        assert!(!sim.store.kept.sync.is_healthy(sim.poll_interval(), sim.now), "a debt is not healthy");
     }
     let next = bench.arrive();
     bench.push();
-    assert!(bench.sim().store.rows.contains_key(&next));
+    assert!(bench.sim().store.kept.rows.contains_key(&next));
     let shared = bench.shared.clone();
     bench.finish();
-    assert!(prove::world::lock(&shared).store.rows.contains_key(&refused), "it is tried again by itself");
+    assert!(
+        prove::world::lock(&shared).store.kept.rows.contains_key(&refused),
+        "it is tried again by itself"
+    );
 }
 
 #[test]
@@ -132,7 +138,7 @@ fn mail_that_is_trashed_and_purged_between_two_looks_is_a_tombstone() {
     bench.delete(&[known, unknown]);
     bench.push();
     for id in [known, unknown] {
-        assert_eq!(bench.sim().store.rows[&id].state, RowState::Deleted);
+        assert_eq!(bench.sim().store.kept.rows[&id].state, RowState::Deleted);
     }
     bench.finish();
 }
@@ -146,8 +152,8 @@ fn a_full_sync_that_fetches_only_so_many_deletes_nothing() {
     bench.sim().expire();
     bench.ask(JobKind::Full, RequestOptions { max_results: Some(1), ..RequestOptions::default() });
     bench.drain();
-    assert_eq!(bench.sim().store.sync.totals.messages, 11);
-    assert!(bench.sim().store.rows.values().all(sync_core::message::RowHead::is_live));
+    assert_eq!(bench.sim().store.kept.sync.totals.messages, 11);
+    assert!(bench.sim().store.kept.rows.values().all(sync_core::message::RowHead::is_live));
     bench.finish();
 }
 
@@ -165,7 +171,7 @@ fn mail_that_arrives_at_any_moment_of_a_comparison_is_not_deleted() {
         let shared = bench.shared.clone();
         bench.finish();
         let sim = prove::world::lock(&shared);
-        assert!(sim.store.rows[&new].is_live(), "arrived at effect {arrives_at}");
+        assert!(sim.store.kept.rows[&new].is_live(), "arrived at effect {arrives_at}");
         let deleted = |what: &Happened| matches!(what, Happened::Deleted(_));
         assert!(!sim.store.events.iter().any(|event| deleted(&event.what)), "effect {arrives_at}");
         if over {
@@ -188,11 +194,11 @@ fn a_worker_that_outslept_its_lease_writes_nothing_over_its_successor() {
         bench.pass(400);
         bench.label(&ids[..1], &[], &[STARRED]);
         bench.push();
-        let seen = bench.sim().store.sync.progress.cursor;
+        let seen = bench.sim().store.kept.sync.progress.cursor;
         let outcome = slow.finish(&bench);
         assert!(over || outcome == Outcome::Fenced, "slept before effect {sleeps_at}: {outcome:?}");
-        assert_eq!(bench.sim().store.sync.progress.cursor, seen);
-        assert!(!bench.sim().store.rows[&ids[0]].labels.contains("STARRED"));
+        assert_eq!(bench.sim().store.kept.sync.progress.cursor, seen);
+        assert!(!bench.sim().store.kept.rows[&ids[0]].labels.contains("STARRED"));
         bench.finish();
         if over {
             return;
@@ -210,10 +216,10 @@ fn a_batch_answer_with_parts_missing_is_not_taken_as_complete() {
     bench.sim().plan = Plan::only(&[]);
     for id in new {
         let sim = bench.sim();
-        assert!(sim.store.owed.contains_key(&id) && !sim.store.rows.contains_key(&id));
+        assert!(sim.store.kept.owed.contains_key(&id) && !sim.store.kept.rows.contains_key(&id));
     }
     bench.drain();
-    assert!(new.iter().all(|id| bench.sim().store.rows.contains_key(id)));
+    assert!(new.iter().all(|id| bench.sim().store.kept.rows.contains_key(id)));
     bench.finish();
 }
 
@@ -222,17 +228,17 @@ fn a_mailbox_whose_watch_has_lapsed_is_polled_often_and_finds_its_mail() {
     let mut bench = Bench::copied(1);
     {
         let sim = &mut *bench.sim();
-        sim.store.sync.watch_expires_at = Some(sim.now - SignedDuration::from_secs(1));
+        sim.store.kept.sync.watch_expires_at = Some(sim.now - SignedDuration::from_secs(1));
     }
     let poll = bench.job(Trigger::Schedule, Lane::Sync);
     bench.run(poll.clone());
     let new = bench.arrive();
-    let due = bench.sim().store.sync.due_at.expect("due");
+    let due = bench.sim().store.kept.sync.due_at.expect("due");
     let soon = bench.sim().now + SignedDuration::from_mins(10);
     assert!(due <= soon, "without a watch nobody pushes: the next look is at {due}");
     bench.sim().now = due;
     bench.run(poll);
-    assert!(bench.sim().store.rows.contains_key(&new));
+    assert!(bench.sim().store.kept.rows.contains_key(&new));
     bench.finish();
 }
 
@@ -248,7 +254,7 @@ fn a_rate_limit_is_waited_for_and_a_rest_does_not_slide() {
     let mut bench = Bench::copied(1);
     bench.arrive();
     let push = bench.job(Trigger::Push, Lane::Sync);
-    let rest = |bench: &Bench| bench.sim().store.sync.progress.errors.cooldown_until.expect("a rest");
+    let rest = |bench: &Bench| bench.sim().store.kept.sync.progress.errors.cooldown_until.expect("a rest");
     let mut waits = Vec::new();
     for _ in 0..5 {
         let until: Timestamp = {
@@ -276,7 +282,7 @@ fn a_revoked_grant_is_tried_once_and_then_nobody_asks_gmail() {
     bench.sim().revoke();
     bench.arrive();
     bench.push();
-    assert_eq!(bench.sim().store.sync.status, Status::NeedsReauth);
+    assert_eq!(bench.sim().store.kept.sync.status, Status::NeedsReauth);
     for _ in 0..20 {
         bench.pass(3_600);
         let trace = bench.push();
@@ -305,7 +311,7 @@ fn a_bulk_import_stays_on_its_own_queue_and_lets_new_mail_pass() {
     let new = bench.arrive();
     bench.push();
     let mut old = 0;
-    while !bench.sim().store.rows.contains_key(&new) {
+    while !bench.sim().store.kept.rows.contains_key(&new) {
         old += u32::from(slices.next() == "Fetch");
         assert!(slices.step(&bench, None).is_none(), "the copy ended without the new mail");
     }
@@ -318,7 +324,7 @@ fn a_bulk_import_stays_on_its_own_queue_and_lets_new_mail_pass() {
 fn a_backfill_announces_its_end_and_no_old_mail() {
     let bench = Bench::copied(12);
     let sim = bench.sim();
-    assert_eq!(sim.store.rows.len(), 12);
+    assert_eq!(sim.store.kept.rows.len(), 12);
     let end = |what: &Happened| matches!(what, Happened::BackfillCompleted { .. });
     assert!(sim.store.events.len() == 1 && end(&sim.store.events[0].what), "{:?}", sim.store.events);
 }
@@ -332,12 +338,12 @@ fn nothing_is_called_healthy_while_mail_is_missing() {
         let mut run = bench.start(job);
         while run.step(&bench, None).is_none() {
             let sim = bench.sim();
-            let whole = sim.store.rows.len() == sim.gmail.count();
+            let whole = sim.store.kept.rows.len() == sim.gmail.count();
             missing += u32::from(!whole);
-            assert!(whole || !sim.store.sync.is_healthy(sim.poll_interval(), sim.now));
+            assert!(whole || !sim.store.kept.sync.is_healthy(sim.poll_interval(), sim.now));
         }
     }
     assert!(missing > 10);
     let sim = bench.sim();
-    assert!(sim.store.sync.is_healthy(sim.poll_interval(), sim.now), "and healthy when it is whole");
+    assert!(sim.store.kept.sync.is_healthy(sim.poll_interval(), sim.now), "and healthy when it is whole");
 }
