@@ -176,7 +176,7 @@ mod tests {
         let asked: Vec<MessageId> = asked.iter().copied().map(MessageId).collect();
         let answers = read(TYPE, body.as_bytes(), &asked, Timestamp::UNIX_EPOCH).expect("a multipart");
         assert_eq!(answers.iter().map(|(id, _)| *id).collect::<Vec<_>>(), asked);
-        answers.into_iter().map(|(_, answer)| answer.map(|message| message.raw)).collect()
+        answers.into_iter().map(|(_, answer)| answer.map(|message| message.mail)).collect()
     }
 
     #[test]

@@ -4,50 +4,19 @@
 //! Pure, like `requests`, which has format `raw`.
 
 use base64::Engine as _;
-use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use sync_core::{EmailAddress, HistoryId, MessageId, ThreadId, message::Labels};
+use sync_core::{EmailAddress, MessageId};
 
 use crate::{
     error::GmailError,
     mime::Payload,
-    requests::{self, BASE64, BASE64_URL, Method, Request},
+    requests::{self, BASE64, BASE64_URL, GmailMessage, Method, Request},
     wire,
 };
 
-/// A message as Gmail gave it, as a tree of parts.
-#[derive(Clone, PartialEq, Eq)]
-pub struct PartedMessage {
-    /// Gmail's id.
-    pub id: MessageId,
-    /// Gmail's thread.
-    pub thread_id: ThreadId,
-    /// Its last change; not a cursor.
-    pub history_id: HistoryId,
-    /// Its labels.
-    pub labels: Labels,
-    /// `internalDate`, not before 1970.
-    pub received_at: Timestamp,
-    /// Bytes, roughly.
-    pub size_estimate: u64,
-    /// HTML entities decoded.
-    pub snippet: String,
-    /// The mail.
-    pub payload: Payload,
-}
-
-impl std::fmt::Debug for PartedMessage {
-    // The snippet and the mail are somebody's: they do not belong in a log.
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter
-            .debug_struct("PartedMessage")
-            .field("id", &self.id)
-            .field("history_id", &self.history_id)
-            .field("payload", &self.payload)
-            .finish_non_exhaustive()
-    }
-}
+/// In format `full` or `metadata`: a tree of parts.
+pub type PartedMessage = GmailMessage<Payload>;
 
 const MESSAGE_FIELDS: &str = "id,threadId,labelIds,snippet,historyId,internalDate,sizeEstimate,payload";
 
@@ -102,22 +71,7 @@ pub fn read_parted(body: &[u8], asked: MessageId) -> Result<PartedMessage, Gmail
     let wire: WireMessage<'_> = serde_json::from_slice(body).map_err(|_| WHAT)?;
     let payload = wire.payload.ok_or(WHAT)?;
     let head: wire::Message<'_> = serde_json::from_slice(body).map_err(|_| WHAT)?;
-    let id = head.id.parse::<MessageId>().map_err(|_| GmailError::Unreadable { what: "a message id" })?;
-    // Stored under another's id, a mail would overwrite that other one.
-    if id != asked {
-        return Err(GmailError::Unreadable { what: "the message that was asked for" });
-    }
-    let received_ms = head.internal_date.clamp(0, requests::RECEIVED_MS_MAX);
-    Ok(PartedMessage {
-        id,
-        thread_id: head.thread_id.parse().map_err(|_| GmailError::Unreadable { what: "a thread id" })?,
-        history_id: HistoryId(head.history_id),
-        labels: head.label_ids.into_iter().collect(),
-        received_at: Timestamp::from_millisecond(received_ms).unwrap_or(Timestamp::UNIX_EPOCH),
-        size_estimate: head.size_estimate,
-        snippet: requests::decode_entities(&head.snippet),
-        payload: Payload::read(payload).map_err(|_| WHAT)?,
-    })
+    requests::message_of(head, asked, Payload::read(payload).map_err(|_| WHAT)?)
 }
 
 #[derive(Deserialize)]

@@ -25,4 +25,4 @@ pub use endpoint::{Endpoint, EndpointError};
 pub use error::GmailError;
 pub use oauth::{AccessToken, ClientCredentials, RefreshToken};
 pub use push::{PushNotification, PushRejected, PushVerifier};
-pub use requests::{Account, Label, RawMessage, Watch};
+pub use requests::{Account, GmailMessage, Label, RawMessage, Watch};

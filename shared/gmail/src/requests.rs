@@ -22,7 +22,7 @@ use crate::{error::GmailError, wire};
 pub const PAGE_MAX: u32 = 500;
 
 /// Latest time kept: rows sort by thirteen digits of milliseconds.
-pub(crate) const RECEIVED_MS_MAX: i64 = 9_999_999_999_999;
+const RECEIVED_MS_MAX: i64 = 9_999_999_999_999;
 
 /// Base64 as found in the wild: with padding or without, stray bits in the last letter.
 const LENIENT: GeneralPurposeConfig = GeneralPurposeConfig::new()
@@ -80,9 +80,9 @@ pub struct Watch {
     pub expires_at: Timestamp,
 }
 
-/// A message as Gmail gave it, the mail itself not yet looked into.
+/// A message as Gmail gave it: what it says of the mail, and the mail, not yet looked into.
 #[derive(Clone, PartialEq, Eq)]
-pub struct RawMessage {
+pub struct GmailMessage<M> {
     /// Gmail's id.
     pub id: MessageId,
     /// Gmail's thread.
@@ -97,18 +97,20 @@ pub struct RawMessage {
     pub size_estimate: u64,
     /// HTML entities decoded.
     pub snippet: String,
-    /// The whole RFC 5322 message.
-    pub raw: Vec<u8>,
+    /// The mail: its bytes in format `raw`, a tree of parts in the others.
+    pub mail: M,
 }
 
-impl std::fmt::Debug for RawMessage {
+/// In format `raw`: the whole RFC 5322 message.
+pub type RawMessage = GmailMessage<Vec<u8>>;
+
+impl<M> std::fmt::Debug for GmailMessage<M> {
     // The snippet and the mail are somebody's: they do not belong in a log.
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter
-            .debug_struct("RawMessage")
+            .debug_struct("GmailMessage")
             .field("id", &self.id)
             .field("history_id", &self.history_id)
-            .field("bytes", &self.raw.len())
             .finish_non_exhaustive()
     }
 }
@@ -323,29 +325,35 @@ pub fn read_label_count(body: &[u8]) -> Result<i64, GmailError> {
 /// The answer of [`get_raw`] for that id.
 pub fn read_raw(body: &[u8], asked: MessageId) -> Result<RawMessage, GmailError> {
     let wire: wire::Message<'_> = read(body, "a message")?;
+    let encoded = wire.raw.as_ref().ok_or(GmailError::Unreadable { what: "a message's raw mail" })?;
+    let raw = BASE64_URL
+        .decode(encoded.0.as_bytes())
+        .or_else(|_| BASE64.decode(encoded.0.as_bytes()))
+        .map_err(|_| GmailError::Unreadable { what: "a message's base64url" })?;
+    message_of(wire, asked, raw)
+}
+
+/// What Gmail says of a message, around its mail.
+pub(crate) fn message_of<M>(
+    wire: wire::Message<'_>,
+    asked: MessageId,
+    mail: M,
+) -> Result<GmailMessage<M>, GmailError> {
     let id = message_id(&wire.id)?;
     // Stored under another's id, a mail would overwrite that other one.
     if id != asked {
         return Err(GmailError::Unreadable { what: "the message that was asked for" });
     }
-    let thread_id =
-        wire.thread_id.parse::<ThreadId>().map_err(|_| GmailError::Unreadable { what: "a thread id" })?;
-    let encoded = wire.raw.ok_or(GmailError::Unreadable { what: "a message's raw mail" })?;
-    let raw = BASE64_URL
-        .decode(encoded.0.as_bytes())
-        .or_else(|_| BASE64.decode(encoded.0.as_bytes()))
-        .map_err(|_| GmailError::Unreadable { what: "a message's base64url" })?;
-    let received_at = Timestamp::from_millisecond(wire.internal_date.clamp(0, RECEIVED_MS_MAX))
-        .unwrap_or(Timestamp::UNIX_EPOCH);
-    Ok(RawMessage {
+    let received_ms = wire.internal_date.clamp(0, RECEIVED_MS_MAX);
+    Ok(GmailMessage {
         id,
-        thread_id,
+        thread_id: wire.thread_id.parse().map_err(|_| GmailError::Unreadable { what: "a thread id" })?,
         history_id: HistoryId(wire.history_id),
         labels: wire.label_ids.into_iter().collect(),
-        received_at,
+        received_at: Timestamp::from_millisecond(received_ms).unwrap_or(Timestamp::UNIX_EPOCH),
         size_estimate: wire.size_estimate,
         snippet: decode_entities(&wire.snippet),
-        raw,
+        mail,
     })
 }
 
@@ -367,7 +375,7 @@ fn message_id(text: &str) -> Result<MessageId, GmailError> {
 }
 
 /// The entities that Gmail writes into snippets; anything else stays as it is.
-pub(crate) fn decode_entities(text: &str) -> String {
+fn decode_entities(text: &str) -> String {
     /// Longest entity looked at, `&#1114111;` and a little more.
     const ENTITY_BYTES_MAX: usize = 12;
     let mut decoded = String::with_capacity(text.len());

@@ -220,7 +220,7 @@ impl GmailSide {
         let parsed = std::panic::catch_unwind(AssertUnwindSafe(|| sync_gmail::mime::to_message(&raw, owner)));
         let mut message =
             parsed.map_err(|_| Failure::new(Disposition::Defect, "the message could not be parsed"))?;
-        message.body = Some(self.clients.store.put_body(&self.mailbox, raw.raw).await.map_err(stored)?);
+        message.body = Some(self.clients.store.put_body(&self.mailbox, raw.mail).await.map_err(stored)?);
         Ok(message)
     }
 }

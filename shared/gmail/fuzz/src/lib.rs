@@ -96,14 +96,14 @@ pub fn wire(bytes: &[u8]) {
     let _ = GmailError::from_response(403, None, bytes, Timestamp::UNIX_EPOCH);
     let id = MessageId(1);
     if let Ok(message) = requests::read_raw(bytes, id) {
-        mail(&message.raw);
+        mail(&message.mail);
     }
     if let Ok(message) = formats::read_parted(bytes, id) {
-        let seen = message.payload.bytes_seen();
+        let seen = message.mail.bytes_seen();
         assert!(seen <= LEVELS_MAX * bytes.len() as u64, "reading a tree of parts is not linear");
         let owner: EmailAddress = "owner@example.com".parse().expect("an address");
         check_envelope(&mime::parted_to_message(&message, &owner).envelope);
-        check_mail(&mime::render_parts(&message.payload, &FetchedParts::new()), bytes.len());
+        check_mail(&mime::render_parts(&message.mail, &FetchedParts::new()), bytes.len());
     }
 }
 

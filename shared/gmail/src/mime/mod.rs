@@ -31,7 +31,10 @@ use self::{
     render::{Held, Piece},
     structure::Structure,
 };
-use crate::{formats::PartedMessage, requests::RawMessage};
+use crate::{
+    formats::PartedMessage,
+    requests::{GmailMessage, RawMessage},
+};
 
 /// Bytes of attachments, by Gmail's attachment id.
 pub type FetchedParts = BTreeMap<String, Vec<u8>>;
@@ -50,23 +53,18 @@ pub fn envelope(raw: &[u8], owner: &impl Owner, labels: &Labels) -> Envelope {
 /// The message as the engine takes it. `body` is left out: whoever stores the raw mail knows where.
 /// `owner` is the mailbox's own address, or all of them: see [`OwnAddresses`].
 pub fn to_message(message: &RawMessage, owner: &impl Owner) -> Message {
-    Message {
-        id: message.id,
-        thread_id: message.thread_id,
-        history_id: message.history_id,
-        labels: message.labels.clone(),
-        received_at: message.received_at,
-        size_estimate: message.size_estimate,
-        snippet: headers::clean_line(&message.snippet, Envelope::TEXT_BYTES_MAX),
-        envelope: Box::new(envelope(&message.raw, owner, &message.labels)),
-        body: None,
-    }
+    message_with(message, envelope(&message.mail, owner, &message.labels))
 }
 
 /// The same from format `full` or `metadata`. `metadata` does not say whether a mail of several parts has
 /// attachments: `multipart/mixed` counts as having some.
 pub fn parted_to_message(message: &PartedMessage, owner: &impl Owner) -> Message {
-    let payload = &message.payload;
+    let payload = &message.mail;
+    let envelope = envelope_of(&payload.header_block, payload.has_attachments(), owner, &message.labels);
+    message_with(message, envelope)
+}
+
+fn message_with<M>(message: &GmailMessage<M>, envelope: Envelope) -> Message {
     Message {
         id: message.id,
         thread_id: message.thread_id,
@@ -75,12 +73,7 @@ pub fn parted_to_message(message: &PartedMessage, owner: &impl Owner) -> Message
         received_at: message.received_at,
         size_estimate: message.size_estimate,
         snippet: headers::clean_line(&message.snippet, Envelope::TEXT_BYTES_MAX),
-        envelope: Box::new(envelope_of(
-            &payload.header_block,
-            payload.has_attachments(),
-            owner,
-            &message.labels,
-        )),
+        envelope: Box::new(envelope),
         body: None,
     }
 }

@@ -113,7 +113,7 @@ fn a_raw_message_is_read_in_every_form_gmail_uses() {
             r#"{{"id":"1f","threadId":"1e","historyId":"7","internalDate":"1700000000123","snippet":"a &amp;lt; b &#39;c&#39; &unknown; &","raw":"{raw}"}}"#
         );
         let message = read_raw(body.as_bytes(), MessageId(0x1f)).expect(raw);
-        assert_eq!(message.raw, [0xff, 0xef], "{raw}");
+        assert_eq!(message.mail, [0xff, 0xef], "{raw}");
         assert_eq!(message.snippet, "a &lt; b 'c' &unknown; &");
         assert_eq!(message.received_at.as_millisecond(), 1_700_000_000_123);
         assert!(message.labels.is_empty());

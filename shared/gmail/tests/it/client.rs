@@ -242,7 +242,7 @@ async fn a_batch_gives_one_result_for_each_id_whatever_comes_back() {
                 assert!(matches!(GmailError::MissingPart.disposition(), Disposition::Retry(_)), "never done");
             }
             (odd, result) if odd % 2 == 1 => assert_eq!(result, Err(GmailError::NotFound)),
-            (_, result) => assert_eq!(result.expect("a message").raw.len(), 300),
+            (_, result) => assert_eq!(result.expect("a message").mail.len(), 300),
         }
     }
     assert_eq!(requests(&server).await.len(), 3, "25, 25 and 10");

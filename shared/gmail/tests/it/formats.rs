@@ -52,7 +52,7 @@ impl Gmail {
         let metadata_answer = self.get(&formats::get_metadata(id)).await;
         let full = formats::read_parted(&full_answer, id).expect("format full");
         let mut fetched = FetchedParts::new();
-        for attachment_id in full.payload.attachment_ids() {
+        for attachment_id in full.mail.attachment_ids() {
             let request = formats::get_attachment(id, attachment_id).expect("an id");
             let bytes = formats::read_attachment(&self.get(&request).await).expect("an attachment");
             fetched.insert(attachment_id.to_owned(), bytes);
@@ -96,13 +96,13 @@ fn differences(of: &Formats, even: fn(&Value) -> Value) -> Vec<String> {
         let head = |message: &Message| Message { envelope: Box::default(), ..message.clone() };
         assert_eq!(head(&message), head(&raw), "{name}: what is no mail");
     }
-    let (raw, full) = (mime::render(&of.raw.raw), mime::render_parts(&of.full.payload, &of.fetched));
+    let (raw, full) = (mime::render(&of.raw.mail), mime::render_parts(&of.full.mail, &of.fetched));
     check("full: date", json!(raw.date), json!(full.date));
     check("full: text", json!(raw.text), json!(full.text));
     check("full: html", json!(raw.html), json!(full.html));
     check("full: truncated", json!(raw.truncated), json!(full.truncated));
     check("full: attachments", files(&raw), files(&full));
-    let metadata = mime::render_parts(&of.metadata.payload, &FetchedParts::new());
+    let metadata = mime::render_parts(&of.metadata.mail, &FetchedParts::new());
     check("metadata: date", json!(raw.date), json!(metadata.date));
     assert!(metadata.text.is_none() && metadata.html.is_none() && metadata.attachments.is_empty());
     found
@@ -172,7 +172,7 @@ async fn one_mail_is_one_message_in_every_format() {
     assert_eq!(message.envelope.rfc822_message_id.as_deref(), Some("one@example.org"));
     assert_eq!(message.labels, Labels::from(["INBOX".to_owned(), "UNREAD".to_owned()]));
 
-    let mail = mime::render_parts(&formats.full.payload, &formats.fetched);
+    let mail = mime::render_parts(&formats.full.mail, &formats.fetched);
     assert_eq!(mail.text.as_deref().map(str::trim), Some("Привет And"));
     assert!(mail.html.as_deref().is_some_and(|html| html.contains("ハロー")));
     let names: Vec<_> = mail.attachments.iter().map(|file| file.filename.as_deref()).collect();
@@ -187,14 +187,14 @@ async fn attachments_that_were_not_fetched_are_described() {
     let gmail = Gmail::start().await;
     let formats = gmail.all_formats(EVERYTHING.as_bytes()).await;
     let (with, without): (FullMail, FullMail) = (
-        mime::render_parts(&formats.full.payload, &formats.fetched),
-        mime::render_parts(&formats.full.payload, &FetchedParts::new()),
+        mime::render_parts(&formats.full.mail, &formats.fetched),
+        mime::render_parts(&formats.full.mail, &FetchedParts::new()),
     );
     assert_eq!(with.text, without.text);
     let described = |file: &Attachment| (file.filename.clone(), file.content_type.clone(), file.size);
     let all = |mail: &FullMail| mail.attachments.iter().map(described).collect::<Vec<_>>();
     assert_eq!(all(&with), all(&without));
-    let ids: Vec<&str> = formats.full.payload.attachment_ids().collect();
+    let ids: Vec<&str> = formats.full.mail.attachment_ids().collect();
     let named: Vec<&str> =
         without.attachments.iter().filter_map(|file| file.attachment_id.as_deref()).collect();
     assert_eq!(ids, named);
