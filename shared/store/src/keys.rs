@@ -113,6 +113,16 @@ pub(crate) fn address(address: &EmailAddress, mailbox: &MailboxId) -> Key {
     Key::new(address_partition(address), format!("{MAILBOX}{mailbox}"))
 }
 
+/// What an address has spent of its quota.
+pub(crate) fn address_quota(address: &EmailAddress) -> Key {
+    Key::new(format!("Q#{}", address.as_str()), "LEDGER")
+}
+
+/// What a part of the project has spent. A partition of its own each, so that none is hot.
+pub(crate) fn project_quota(shard: u8) -> Key {
+    Key::new(format!("Q#project#{shard}"), "LEDGER")
+}
+
 pub(crate) fn token(sha256: &str) -> Key {
     Key::new(format!("K#{sha256}"), "TOKEN")
 }

@@ -27,6 +27,7 @@ mod mailboxes;
 mod objects;
 mod owed;
 mod paging;
+mod quota;
 mod references;
 mod rows;
 mod table;
@@ -36,6 +37,7 @@ mod vault;
 mod why;
 
 pub use error::StoreError;
+pub use quota::{LedgerOf, SeenLedger};
 pub use references::{REFERENCE_BYTES_MAX, REFERENCES_MAX};
 pub use types::{
     Created, Credential, CredentialKind, EmailId, Erased, EventRow, Events, HealthCheck, IdempotencyKey,

@@ -45,22 +45,22 @@ impl Limit {
 }
 
 /// Units that Google may have counted as late as `at`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Spent {
     /// Epoch milliseconds.
     at: i64,
     units: u32,
     /// Of a reservation that is not settled.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     open: Option<u64>,
 }
 
-/// What was spent in the last minute, and what is reserved.
+/// What was spent in the last minute, and what is reserved. Serialised as one short text: a table charges by the
+/// kilobyte.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
 pub struct Window {
     spent: Vec<Spent>,
     /// Numbers reservations.
-    #[serde(default)]
     last: u64,
 }
 
@@ -82,36 +82,42 @@ pub const CALL_MAX: SignedDuration = SignedDuration::from_secs(30);
 const GRAIN_MS: i64 = 250;
 
 impl Window {
-    /// Reserves units, or says when to come again.
+    /// Reserves units, unless they are more than [`Window::free`].
     ///
-    /// `priority` bounds how full the window may get. More units than the priority's whole share are never
-    /// granted: they must be asked for in smaller parts; then the wait is a minute.
+    /// `priority` bounds how full the window may get.
     pub fn reserve(
         &mut self,
         units: u32,
         priority: Priority,
         limit: Limit,
         now: Timestamp,
-    ) -> Result<Reservation, SignedDuration> {
+    ) -> Option<Reservation> {
         self.forget(now);
-        let most = u64::from(limit.of(priority));
-        let held: u64 = self.spent.iter().map(|spent| u64::from(spent.units)).sum();
-        if held + u64::from(units) <= most {
-            self.last += 1;
-            let at = (now + CALL_MAX).as_millisecond();
-            self.spent.push(Spent { at, units, open: Some(self.last) });
-            return Ok(Reservation { number: self.last, units });
+        if units > self.free(priority, limit, now) {
+            return None;
         }
-        Err(self.wait(held + u64::from(units) - most.min(held + u64::from(units)), now))
+        self.last += 1;
+        let at = (now + CALL_MAX).as_millisecond();
+        self.spent.push(Spent { at, units, open: Some(self.last) });
+        Some(Reservation { number: self.last, units })
     }
 
-    /// The calls of a reservation are over: they reached Google by now.
-    pub fn settle(&mut self, number: u64, now: Timestamp) {
+    /// Units that this priority may reserve now.
+    pub fn free(&self, priority: Priority, limit: Limit, now: Timestamp) -> u32 {
+        let free = u64::from(limit.of(priority)).saturating_sub(self.held(now));
+        u32::try_from(free).unwrap_or(u32::MAX)
+    }
+
+    /// The calls of a reservation are over: those that were made reached Google by now, and cost so much. What is
+    /// left of it is given back.
+    pub fn settle(&mut self, number: u64, units: u32, now: Timestamp) {
         if let Some(spent) = self.spent.iter_mut().find(|spent| spent.open == Some(number)) {
             // Never later than it was reserved for.
             spent.at = spent.at.min(now.as_millisecond());
+            spent.units = spent.units.min(units);
             spent.open = None;
         }
+        self.spent.retain(|spent| spent.units > 0);
         self.forget(now);
     }
 
@@ -121,9 +127,11 @@ impl Window {
         kept.map(|spent| u64::from(spent.units)).sum()
     }
 
-    /// When so many units have left the window.
-    fn wait(&self, excess: u64, now: Timestamp) -> SignedDuration {
-        let mut leaving: Vec<&Spent> = self.spent.iter().collect();
+    /// When so many units will be free. More than the priority's whole share never are: they must be asked for in
+    /// smaller parts; then the wait is a minute.
+    pub fn wait(&self, units: u32, priority: Priority, limit: Limit, now: Timestamp) -> SignedDuration {
+        let excess = u64::from(units.saturating_sub(self.free(priority, limit, now)));
+        let mut leaving: Vec<&Spent> = self.spent.iter().filter(|spent| is_kept(spent, now)).collect();
         leaving.sort_by_key(|spent| spent.at);
         let mut freed = 0;
         for spent in leaving {
@@ -154,7 +162,46 @@ impl Window {
 }
 
 fn is_kept(spent: &Spent, now: Timestamp) -> bool {
-    spent.at + MINUTE_MS >= now.as_millisecond()
+    spent.at.saturating_add(MINUTE_MS) >= now.as_millisecond()
+}
+
+/// `last number`, then for each entry milliseconds since the one before, units, and the number of what is open:
+/// `7;1800000000000,500;250,20,7`.
+impl From<Window> for String {
+    fn from(window: Window) -> Self {
+        let mut before = 0;
+        let entries = window.spent.into_iter().map(|Spent { at, units, open }| {
+            let since = at.saturating_sub(std::mem::replace(&mut before, at));
+            open.map_or_else(|| format!("{since},{units}"), |number| format!("{since},{units},{number}"))
+        });
+        std::iter::once(window.last.to_string()).chain(entries).collect::<Vec<_>>().join(";")
+    }
+}
+
+/// Not a window's text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a window")]
+pub struct NotAWindow;
+
+impl TryFrom<String> for Window {
+    type Error = NotAWindow;
+
+    fn try_from(text: String) -> Result<Self, NotAWindow> {
+        let mut parts = text.split(';');
+        let last = parts.next().and_then(|number| number.parse().ok()).ok_or(NotAWindow)?;
+        let mut spent = Vec::new();
+        let mut before = 0_i64;
+        for part in parts {
+            let mut numbers = part.split(',');
+            let mut next = || numbers.next().map(|number| number.parse::<i64>().map_err(|_| NotAWindow));
+            let at = before.checked_add(next().ok_or(NotAWindow)??).ok_or(NotAWindow)?;
+            let units = u32::try_from(next().ok_or(NotAWindow)??).map_err(|_| NotAWindow)?;
+            let open = next().transpose()?.map(u64::try_from).transpose().map_err(|_| NotAWindow)?;
+            spent.push(Spent { at, units, open });
+            before = at;
+        }
+        Ok(Self { spent, last })
+    }
 }
 
 #[cfg(test)]
@@ -173,15 +220,18 @@ mod tests {
         let (mut now, mut reached, mut dice) = (0, Vec::new(), 7_u64);
         while now < until {
             match window.reserve(500, priority, LIMIT, at(now)) {
-                Ok(reservation) => {
+                Some(reservation) => {
                     dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
                     let took = 50 + i64::try_from(dice >> 40).expect("small") % 850;
                     // Google counts it somewhere between the request and the answer.
                     reached.push((now + took / 2, 500));
                     now += took;
-                    window.settle(reservation.number, at(now));
+                    window.settle(reservation.number, 500, at(now));
                 }
-                Err(wait) => now += i64::try_from(wait.as_millis()).expect("small"),
+                None => {
+                    let wait = window.wait(500, priority, LIMIT, at(now));
+                    now += i64::try_from(wait.as_millis()).expect("small");
+                }
             }
         }
         reached
@@ -204,21 +254,22 @@ mod tests {
     #[test]
     fn a_backfill_leaves_the_deltas_their_part() {
         let mut window = Window::default();
-        while window.reserve(20, Priority::Backfill, LIMIT, at(0)).is_ok() {}
+        while window.reserve(20, Priority::Backfill, LIMIT, at(0)).is_some() {}
         assert_eq!(window.held(at(0)), 5_700);
-        assert!(window.reserve(20, Priority::Poll, LIMIT, at(0)).is_ok());
-        assert!(window.reserve(250, Priority::Delta, LIMIT, at(0)).is_ok());
-        assert!(window.reserve(250, Priority::Delta, LIMIT, at(0)).is_err(), "the limit is the limit");
+        assert!(window.reserve(20, Priority::Poll, LIMIT, at(0)).is_some());
+        assert!(window.reserve(250, Priority::Delta, LIMIT, at(0)).is_some());
+        assert!(window.reserve(250, Priority::Delta, LIMIT, at(0)).is_none(), "the limit is the limit");
     }
 
     #[test]
     fn what_a_dead_worker_reserved_counts_as_spent_as_late_as_it_can_have_been() {
         let mut window = Window::default();
-        assert!(window.reserve(6_000, Priority::Delta, LIMIT, at(0)).is_ok());
-        let wait = window.reserve(1, Priority::Delta, LIMIT, at(1_000)).expect_err("it is full");
+        assert!(window.reserve(6_000, Priority::Delta, LIMIT, at(0)).is_some());
+        assert!(window.reserve(1, Priority::Delta, LIMIT, at(1_000)).is_none(), "it is full");
+        let wait = window.wait(1, Priority::Delta, LIMIT, at(1_000));
         assert!(wait >= CALL_MAX, "{wait:?}");
-        assert!(window.reserve(1, Priority::Delta, LIMIT, at(89_000)).is_err());
-        assert!(window.reserve(1, Priority::Delta, LIMIT, at(90_001)).is_ok());
+        assert!(window.reserve(1, Priority::Delta, LIMIT, at(89_000)).is_none());
+        assert!(window.reserve(1, Priority::Delta, LIMIT, at(90_001)).is_some());
     }
 
     #[test]
@@ -227,21 +278,43 @@ mod tests {
         for second in 0..12 {
             let reservation =
                 window.reserve(500, Priority::Delta, LIMIT, at(second * 1_000)).expect("there is room");
-            window.settle(reservation.number, at(second * 1_000 + 300));
+            window.settle(reservation.number, 500, at(second * 1_000 + 300));
         }
-        let wait = window.reserve(900, Priority::Delta, LIMIT, at(12_000)).expect_err("it is full");
+        assert!(window.reserve(900, Priority::Delta, LIMIT, at(12_000)).is_none(), "it is full");
+        let wait = window.wait(900, Priority::Delta, LIMIT, at(12_000));
         let ms = i64::try_from(wait.as_millis()).expect("small");
-        assert!(window.clone().reserve(900, Priority::Delta, LIMIT, at(12_000 + ms - 1_000)).is_err());
-        assert!(window.reserve(900, Priority::Delta, LIMIT, at(12_000 + ms)).is_ok());
+        assert!(window.clone().reserve(900, Priority::Delta, LIMIT, at(12_000 + ms - 1_000)).is_none());
+        assert!(window.reserve(900, Priority::Delta, LIMIT, at(12_000 + ms)).is_some());
     }
 
     #[test]
     fn a_window_stays_small() {
         let mut window = Window::default();
         for ms in 0..60_000 {
-            let Ok(reservation) = window.reserve(1, Priority::Delta, LIMIT, at(ms)) else { continue };
-            window.settle(reservation.number, at(ms));
+            let Some(reservation) = window.reserve(1, Priority::Delta, LIMIT, at(ms)) else { continue };
+            window.settle(reservation.number, 1, at(ms));
         }
         assert!(window.spent.len() <= 241, "{} entries", window.spent.len());
+        let text = String::from(window.clone());
+        assert!(text.len() < 3_000, "{} bytes", text.len());
+        assert_eq!(Window::try_from(text), Ok(window));
+    }
+
+    #[test]
+    fn what_was_reserved_and_not_spent_is_given_back() {
+        let mut window = Window::default();
+        let one = window.reserve(30, Priority::Delta, LIMIT, at(0)).expect("there is room");
+        let other = window.reserve(500, Priority::Delta, LIMIT, at(0)).expect("there is room");
+        assert_eq!(Window::try_from(String::from(window.clone())), Ok(window.clone()), "open ones too");
+        window.settle(one.number, 2, at(100));
+        window.settle(other.number, 0, at(100));
+        assert_eq!(window.held(at(100)), 2);
+    }
+
+    #[test]
+    fn what_is_no_window_is_refused() {
+        for text in ["", "x", "1;", "1;2", "1;2,x", "1;2,-3", "1;9223372036854775807,1;1,1", "1;1,2,-3"] {
+            assert_eq!(Window::try_from(text.to_owned()), Err(NotAWindow), "{text:?}");
+        }
     }
 }

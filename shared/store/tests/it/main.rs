@@ -14,6 +14,7 @@ mod lost_answers;
 mod mailboxes;
 mod objects;
 mod proxy;
+mod quota;
 mod references;
 mod requests;
 mod secrets;

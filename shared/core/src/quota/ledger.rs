@@ -1,0 +1,265 @@
+//! What an address, or one part of the project, has spent of its quota: reserved here before it is spent.
+//!
+//! A ledger is one row in the table. Whoever wants to call reads it, reserves, and writes it back on condition that
+//! nobody else has; a worker that dies has spent what it reserved. Deliberately absent: waiting. Who gets nothing is
+//! told when to come again.
+
+use jiff::{SignedDuration, Timestamp, civil::Date};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    pacific_day, until_next_pacific_day,
+    window::{Limit, Priority, Reservation, Window},
+};
+
+/// Most calls at once for one address, as parts of a batch: more fail in part.
+pub const PARTS_MAX: u32 = 25;
+
+/// So many calls, each of so many units: all of them, or as many as there is room for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ask {
+    /// Units of one call.
+    pub each: u32,
+    /// Fewer than this are of no use.
+    pub least: u32,
+    /// More are not needed.
+    pub most: u32,
+}
+
+impl Ask {
+    /// One call, all or nothing.
+    pub fn one(units: u32) -> Self {
+        Self { each: units, least: 1, most: 1 }
+    }
+
+    fn units(self, count: u32) -> u32 {
+        self.each.saturating_mul(count)
+    }
+}
+
+/// What was granted of an [`Ask`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Granted {
+    /// To be settled.
+    pub reservation: Reservation,
+    /// How many calls.
+    pub count: u32,
+    /// When the rest may be asked for; zero when there is none.
+    pub wait: SignedDuration,
+}
+
+/// What was spent, and what Google has said of it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Ledger {
+    window: Window,
+    /// Google has named a time before which nothing is to be asked, epoch milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    closed_until: Option<i64>,
+    /// What the day has cost.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    day: Option<Day>,
+    /// Calls at once, when fewer than [`PARTS_MAX`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parts: Option<u32>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+struct Day {
+    date: Date,
+    units: u64,
+}
+
+impl Ledger {
+    /// Reserves as many calls as there is room for, or says when to come again.
+    ///
+    /// `day` bounds what one day may cost. What backfills leave of the minute they leave of the day too.
+    pub fn reserve(
+        &mut self,
+        ask: Ask,
+        priority: Priority,
+        limit: Limit,
+        day: Option<u64>,
+        now: Timestamp,
+    ) -> Result<Granted, SignedDuration> {
+        if let Some(wait) = self.closed_for(now) {
+            return Err(wait);
+        }
+        let today = self.today(now);
+        let day_free = day.map_or(u64::MAX, |units| day_share(units, priority, limit).saturating_sub(today));
+        if day_free < u64::from(ask.units(ask.least)) {
+            return Err(until_next_pacific_day(now));
+        }
+        let free = u64::from(self.window.free(priority, limit, now)).min(day_free);
+        let fits = u32::try_from(free / u64::from(ask.each.max(1))).unwrap_or(u32::MAX);
+        let count = fits.min(ask.most);
+        let reserved = (count >= ask.least)
+            .then(|| self.window.reserve(ask.units(count), priority, limit, now))
+            .flatten();
+        let Some(reservation) = reserved else {
+            return Err(self.worthwhile_wait(ask, ask.most, priority, limit, now));
+        };
+        if day.is_some() {
+            let date = pacific_day(now);
+            self.day = Some(Day { date, units: today + u64::from(reservation.units) });
+        }
+        let rest = ask.most - count;
+        let wait = if rest == 0 {
+            SignedDuration::ZERO
+        } else {
+            self.worthwhile_wait(ask, rest, priority, limit, now)
+        };
+        Ok(Granted { reservation, count, wait })
+    }
+
+    /// The calls of a reservation are over and cost so much; what is left is given back.
+    pub fn settle(&mut self, reservation: Reservation, units: u32, now: Timestamp) {
+        self.window.settle(reservation.number, units, now);
+        let left = u64::from(reservation.units.saturating_sub(units));
+        if let Some(day) = self.day.as_mut().filter(|day| day.date == pacific_day(now)) {
+            day.units = day.units.saturating_sub(left);
+        }
+    }
+
+    /// Google has said that nothing is to be asked for so long.
+    pub fn close(&mut self, wait: SignedDuration, now: Timestamp) {
+        let until = now.saturating_add(wait).map_or(i64::MAX, Timestamp::as_millisecond);
+        self.closed_until = self.closed_until.max(Some(until));
+    }
+
+    fn closed_for(&mut self, now: Timestamp) -> Option<SignedDuration> {
+        let left = self.closed_until?.saturating_sub(now.as_millisecond());
+        if left <= 0 {
+            self.closed_until = None;
+            return None;
+        }
+        Some(SignedDuration::from_millis(left))
+    }
+
+    /// How many calls may be made at once.
+    pub fn parts(&self) -> u32 {
+        self.parts.unwrap_or(PARTS_MAX)
+    }
+
+    /// Google had too many at once: half as many from now on.
+    pub fn halve_parts(&mut self) {
+        self.parts = Some((self.parts() / 2).max(1));
+    }
+
+    /// A full batch went well: one more.
+    pub fn grow_parts(&mut self) {
+        self.parts = self.parts.map(|parts| parts + 1).filter(|parts| *parts < PARTS_MAX);
+    }
+
+    /// Units of the day so far.
+    pub fn today(&self, now: Timestamp) -> u64 {
+        self.day.filter(|day| day.date == pacific_day(now)).map_or(0, |day| day.units)
+    }
+
+    /// Units of the last minute.
+    pub fn last_minute(&self, now: Timestamp) -> u64 {
+        self.window.held(now)
+    }
+
+    /// When it is worth coming again for so many calls: what trickles free call by call would cost a run for each.
+    fn worthwhile_wait(
+        &self,
+        ask: Ask,
+        count: u32,
+        priority: Priority,
+        limit: Limit,
+        now: Timestamp,
+    ) -> SignedDuration {
+        let share = limit.of(priority);
+        let worthwhile = match priority {
+            Priority::Backfill => share / 4,
+            Priority::Poll | Priority::Manual | Priority::Delta => share / 20,
+        };
+        let units = ask.units(count).min(worthwhile.max(ask.units(ask.least)));
+        self.window.wait(units, priority, limit, now)
+    }
+}
+
+/// What a priority may fill a day up to.
+fn day_share(units: u64, priority: Priority, limit: Limit) -> u64 {
+    let kept = u64::from(Limit { units: 100, ..limit }.of(priority));
+    units.saturating_sub(units.saturating_mul(100 - kept.min(100)) / 100)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMIT: Limit = Limit { units: 6_000, kept_percent: 5 };
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().expect("a time")
+    }
+
+    fn gets(most: u32) -> Ask {
+        Ask { each: 20, least: 1, most }
+    }
+
+    #[test]
+    fn what_fits_is_granted_and_the_rest_is_told_when() {
+        let now = at("2026-08-27T10:00:00Z");
+        let mut ledger = Ledger::default();
+        let mut granted = 0;
+        let wait = loop {
+            match ledger.reserve(gets(75), Priority::Backfill, LIMIT, None, now) {
+                Ok(some) => granted += some.count,
+                Err(wait) => break wait,
+            }
+        };
+        assert_eq!(granted, 285, "95 percent of 6,000 to the last unit");
+        assert!(wait > SignedDuration::from_secs(60), "not settled: as late as it can have been");
+        let delta = ledger.reserve(gets(100), Priority::Delta, LIMIT, None, now).expect("kept for it");
+        assert_eq!(delta.count, 15);
+        assert!(delta.wait > SignedDuration::ZERO);
+    }
+
+    #[test]
+    fn a_day_that_is_spent_ends_at_midnight_in_california_and_backfills_end_before() {
+        let now = at("2026-08-27T10:00:00Z");
+        let mut ledger = Ledger::default();
+        let day = Some(1_000);
+        let some = ledger.reserve(gets(75), Priority::Backfill, LIMIT, day, now).expect("room");
+        assert_eq!(some.count, 47, "95 percent of a thousand units");
+        let wait =
+            ledger.reserve(gets(1), Priority::Backfill, LIMIT, day, now).expect_err("the day is spent");
+        assert_eq!(wait, SignedDuration::from_hours(21));
+        assert_eq!(ledger.reserve(gets(75), Priority::Delta, LIMIT, day, now).expect("kept").count, 3);
+        ledger.settle(some.reservation, 40, now);
+        assert_eq!(ledger.today(now), 100, "what was not spent is given back");
+        assert_eq!(ledger.today(at("2026-08-27T17:00:00Z")), 100);
+        assert_eq!(ledger.today(at("2026-08-28T07:00:00Z")), 0);
+    }
+
+    #[test]
+    fn nothing_is_granted_before_the_time_that_google_named() {
+        let now = at("2026-08-27T10:00:00Z");
+        let mut ledger = Ledger::default();
+        ledger.close(SignedDuration::from_mins(11), now);
+        ledger.close(SignedDuration::from_mins(3), now);
+        let refused = ledger.reserve(Ask::one(2), Priority::Delta, LIMIT, None, now);
+        assert_eq!(refused, Err(SignedDuration::from_mins(11)), "the later of two");
+        let later = now + SignedDuration::from_mins(11);
+        assert!(ledger.reserve(Ask::one(2), Priority::Delta, LIMIT, None, later).is_ok());
+    }
+
+    #[test]
+    fn too_many_at_once_halves_and_success_grows_slowly() {
+        let mut ledger = Ledger::default();
+        let seen: Vec<u32> = (0..6)
+            .map(|_| {
+                ledger.halve_parts();
+                ledger.parts()
+            })
+            .collect();
+        assert_eq!(seen, [12, 6, 3, 1, 1, 1]);
+        for _ in 0..100 {
+            ledger.grow_parts();
+        }
+        assert_eq!((ledger.parts(), ledger.clone()), (PARTS_MAX, Ledger::default()));
+    }
+}
