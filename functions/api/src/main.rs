@@ -8,8 +8,7 @@ async fn main() -> Result<(), lambda_http::Error> {
     telemetry::init();
     let config = Config::from_env()?;
     let clients = clients::clients(&config, &clients::sdk().await).await?;
-    let state =
-        ApiState::new(clients.store, clients.queue, clients.gmail, clients.oauth, api_config(&config));
+    let state = ApiState::new(clients, api_config(&config));
     lambda_http::run(api::router(state)).await
 }
 

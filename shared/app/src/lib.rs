@@ -4,8 +4,10 @@
 //! runs the core's engine against the [`live::LiveWorld`].
 
 pub mod access;
+pub mod account;
 pub mod api;
 pub mod fan_out;
 pub mod live;
 pub mod receive_push;
+pub mod spend;
 pub mod sync;

@@ -38,15 +38,9 @@ pub async fn sync(
 ) -> Result<Outcome, Interrupted> {
     let began_at = Timestamp::now();
     let (mailbox, trigger, lane) = (job.mailbox.clone(), job.trigger, job.lane);
+    let (clients, live) = (Arc::clone(&worker.clients), worker.live.clone());
+    let mut world = LiveWorld::new(clients, live, &job, trace.to_owned(), owner.to_owned(), began_at);
     let engine = Engine::new(worker.settings.clone(), job, checkpoint_at, rand::random());
-    let mut world = LiveWorld::new(
-        Arc::clone(&worker.clients),
-        worker.live.clone(),
-        mailbox.clone(),
-        trace.to_owned(),
-        owner.to_owned(),
-        began_at,
-    );
     let outcome = drive(engine, &mut world, began_at).await;
     if matches!(outcome, Outcome::Synced(_)) {
         world.keep_watch(Timestamp::now()).await;
@@ -54,6 +48,7 @@ pub async fn sync(
             sweep_lists(&worker.clients.store, &mailbox).await;
         }
     }
+    world.settle().await;
     let ended_at = Timestamp::now();
     tell(&outcome, &mailbox, trigger, world.units(), ended_at.duration_since(began_at).as_millis());
     keep_history(&worker.clients.store, &world, &mailbox, trigger, &outcome, (began_at, ended_at)).await;

@@ -1,7 +1,7 @@
 //! The calls, over one pool of connections that outlives an invocation.
 //!
-//! A call is repeated at most twice, within a second, and only for server errors and broken connections:
-//! nobody pays for a worker that waits. Whatever remains is an error with its disposition, and the queue's.
+//! A call is one request: whoever calls has paid for one. Repeating it is the caller's, who pays again;
+//! [`GmailClient::pause`] says how long to wait before.
 
 use std::{future::Future, time::Duration};
 
@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use reqwest::RequestBuilder;
 use secrecy::ExposeSecret as _;
 use sync_core::{
-    HistoryId, MessageId,
+    HistoryId, MessageId, retry,
     state::Window,
     sync::{HistoryPage, ListPage},
 };
@@ -24,15 +24,15 @@ use crate::{
     transport::{self, Answer},
 };
 
-/// The short waits between repetitions of one call.
+/// The waits between repetitions of one call: <https://developers.google.com/workspace/gmail/api/guides/handle-errors>.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Backoff {
-    /// Mean wait before the first repetition; before the second it is three times as long.
+    /// Least wait, and the most before the first repetition; then twice as much each time, with full jitter.
     pub first: Duration,
 }
 
 /// Repetitions of one call: more would be waiting, and waiting is the queue's.
-const REPETITIONS: u32 = 2;
+pub const REPETITIONS: u32 = 3;
 
 /// What a client needs to know.
 #[derive(Debug, Clone)]
@@ -43,9 +43,9 @@ pub struct GmailConfig {
     pub oauth_url: Endpoint,
     /// Bounds on waiting.
     pub timeouts: Timeouts,
-    /// The short repetitions.
+    /// The repetitions.
     pub backoff: Backoff,
-    /// Longest answer of a batch, bytes: beyond it the batch is halved. A worker has a few hundred MB.
+    /// Longest answer of a batch, bytes: beyond it fewer are asked for. A worker has a few hundred MB.
     pub batch_bytes_max: u64,
     /// Longest answer of any other call, bytes: beyond it a message is a debt.
     pub single_bytes_max: u64,
@@ -58,7 +58,7 @@ impl GmailConfig {
             api_url,
             oauth_url,
             timeouts: Timeouts::default(),
-            backoff: Backoff { first: Duration::from_millis(200) },
+            backoff: Backoff { first: Duration::from_secs(1) },
             batch_bytes_max: 96 << 20,
             single_bytes_max: 64 << 20,
         }
@@ -151,37 +151,19 @@ impl GmailClient {
         requests::read_raw(&self.call(&requests::get_raw(id), token).await?.body, id)
     }
 
-    /// These messages, whole, one result for each id in the order given, batch after batch. A failure of a
-    /// batch as a whole is the failure of each of its messages; a batch that is too long is halved. After a
-    /// failure that is not about one message, a rate limit say, nothing more is asked for.
-    pub async fn get_raw_batch(&self, token: &AccessToken, ids: &[MessageId]) -> Gotten {
-        let mut results = Vec::with_capacity(ids.len());
-        // A stack of batches still to get, the next on top: halving pushes two.
-        let mut waiting: Vec<&[MessageId]> = ids.chunks(batch::PARTS_MAX).rev().collect();
-        let mut stopped: Option<GmailError> = None;
-        while let Some(some) = waiting.pop() {
-            let got = match (&stopped, some) {
-                (Some(error), _) => Err(error.clone()),
-                (None, [id]) => Ok(vec![(*id, self.get_raw_single(token, *id).await)]),
-                (None, _) => self.batch_call(token, some).await,
-            };
-            match got {
-                Ok(answers) => {
-                    let mut errors = answers.iter().filter_map(|(_, answer)| answer.as_ref().err());
-                    stopped = errors.find(|error| !error.is_about_one_message()).cloned();
-                    results.extend(answers);
-                }
-                Err(GmailError::TooLarge { .. }) => {
-                    let (first, second) = some.split_at(some.len() / 2);
-                    waiting.extend([second, first]);
-                }
-                Err(error) => {
-                    results.extend(some.iter().map(|id| (*id, Err(error.clone()))));
-                    stopped = Some(error);
-                }
-            }
+    /// These messages, whole, in one call: one result for each id in the order given. At most
+    /// [`batch::PARTS_MAX`] ids: more at once fail in part.
+    ///
+    /// # Errors
+    /// What is about the call as a whole; [`GmailError::TooLarge`] asks for fewer.
+    pub async fn get_raw_batch(&self, token: &AccessToken, ids: &[MessageId]) -> Result<Gotten, GmailError> {
+        match ids {
+            [id] => match self.get_raw_single(token, *id).await {
+                Err(error) if !error.is_about_one_message() => Err(error),
+                answer => Ok(vec![(*id, answer)]),
+            },
+            _ => self.batch_call(token, ids).await,
         }
-        results
     }
 
     /// Sets a watch on everything. `topic` is `projects/P/topics/T`. Fires one push at once.
@@ -196,12 +178,11 @@ impl GmailClient {
 
     async fn batch_call(&self, token: &AccessToken, ids: &[MessageId]) -> Result<Gotten, GmailError> {
         let url = self.config.api_url.join(batch::PATH);
-        let request = || {
-            self.http
-                .post(&url)
-                .header(reqwest::header::CONTENT_TYPE, batch::content_type())
-                .body(batch::body(ids))
-        };
+        let request = self
+            .http
+            .post(&url)
+            .header(reqwest::header::CONTENT_TYPE, batch::content_type())
+            .body(batch::body(ids));
         let answer = match self.authorized(request, token, self.config.batch_bytes_max).await {
             // A wrong address of the batch endpoint says nothing of any message.
             Err(GmailError::NotFound) => {
@@ -215,7 +196,7 @@ impl GmailClient {
 
     async fn call(&self, request: &Request, token: &AccessToken) -> Result<Answer, GmailError> {
         let url = self.config.api_url.join(&request.path);
-        let build = || match (request.method, &request.json) {
+        let build = match (request.method, &request.json) {
             (Method::Get, _) => self.http.get(&url),
             (Method::Post, Some(json)) => self.http.post(&url).json(json),
             // Google wants a length on a body that is not there.
@@ -226,23 +207,20 @@ impl GmailClient {
 
     async fn authorized(
         &self,
-        build: impl Fn() -> RequestBuilder,
+        build: RequestBuilder,
         token: &AccessToken,
         bytes_max: u64,
     ) -> Result<Answer, GmailError> {
-        self.with_retries(|| async {
-            let request = build().bearer_auth(token.token.expose_secret());
-            let answer = transport::send(request, self.config.timeouts, bytes_max).await?;
-            if answer.is_success() {
-                return Ok(answer);
-            }
-            let retry_after = answer.header("retry-after");
-            Err(GmailError::from_response(answer.status, retry_after, &answer.body, Timestamp::now()))
-        })
-        .await
+        let request = build.bearer_auth(token.token.expose_secret());
+        let answer = transport::send(request, self.config.timeouts, bytes_max).await?;
+        if answer.is_success() {
+            return Ok(answer);
+        }
+        let retry_after = answer.header("retry-after");
+        Err(GmailError::from_response(answer.status, retry_after, &answer.body, Timestamp::now()))
     }
 
-    /// Repeats a call that may succeed within a second.
+    /// Repeats a call of the token endpoint, which costs no quota, while that may help.
     pub(crate) async fn with_retries<T, F>(&self, call: impl Fn() -> F) -> Result<T, GmailError>
     where
         F: Future<Output = Result<T, GmailError>>,
@@ -251,7 +229,7 @@ impl GmailClient {
         loop {
             match call().await {
                 Err(error) if error.is_worth_repeating() && repetition < REPETITIONS => {
-                    tokio::time::sleep(self.short_wait(repetition)).await;
+                    self.pause(repetition).await;
                     repetition += 1;
                 }
                 outcome => return outcome,
@@ -259,9 +237,10 @@ impl GmailClient {
         }
     }
 
-    /// Half to one and a half of the mean: workers that failed together do not come back together.
-    fn short_wait(&self, repetition: u32) -> Duration {
-        let mean = self.config.backoff.first * 3u32.pow(repetition);
-        mean.mul_f64(rand::random_range(0.5..1.5)).min(Duration::from_secs(1))
+    /// Waits before a call is made again for the `repetition`th time, from 0. Full jitter: workers that failed
+    /// together do not come back together.
+    pub async fn pause(&self, repetition: u32) {
+        let wait = retry::backoff(repetition, rand::random());
+        tokio::time::sleep(self.config.backoff.first.mul_f64(wait.as_secs_f64())).await;
     }
 }

@@ -3,8 +3,8 @@
 //! <https://developers.google.com/workspace/gmail/api/guides/handle-errors>. Google's own message texts are
 //! read for a deadline and then dropped: they may quote what was sent. Deliberately absent: waiting.
 
-use jiff::{SignedDuration, Timestamp, tz::TimeZone};
-use sync_core::{Disposition, Failure, retry};
+use jiff::{SignedDuration, Timestamp};
+use sync_core::{Disposition, Failure, quota, retry};
 
 use crate::wire::{ErrorBody, ErrorDetail};
 
@@ -101,13 +101,16 @@ pub enum GmailError {
     /// The request could not be built: a defect of ours, for instance a token with a line break.
     #[error("the request could not be built")]
     Unsendable,
+    /// The call was not made: what it needs, a token or quota, is not to be had.
+    #[error("{}", .0.message)]
+    NotSent(Failure),
 }
 
 impl GmailError {
-    /// What to do about it. Exponential waits start where the client's own short retries ended; the engine
+    /// What to do about it. Exponential waits start where the repetitions of the call ended; the engine
     /// adds the mailbox's history.
     pub fn disposition(&self) -> Disposition {
-        // Full dice: after the in-call retries the shortest waits have been used up.
+        // Full dice: after the repetitions the shortest waits have been used up.
         let backoff = || Disposition::Retry(retry::backoff(2, 1.0));
         match self {
             Self::Unauthorized | Self::GrantRevoked | Self::InsufficientScope => Disposition::NeedsReauth,
@@ -118,6 +121,7 @@ impl GmailError {
             Self::RateLimited { wait, .. } | Self::DailyLimit { wait } => Disposition::Retry(*wait),
             Self::NotFound | Self::TooLarge { .. } => Disposition::Debt,
             Self::Rejected { .. } | Self::Unsendable => Disposition::Defect,
+            Self::NotSent(failure) => failure.disposition.clone(),
             Self::Server { .. }
             | Self::TimedOut
             | Self::Connection
@@ -152,11 +156,12 @@ impl GmailError {
             | Self::DailyLimit { .. }
             | Self::TimedOut
             | Self::Connection
-            | Self::Unsendable => false,
+            | Self::Unsendable
+            | Self::NotSent(_) => false,
         }
     }
 
-    /// Whether the same call may succeed within a second: server errors and broken connections. A time-out is
+    /// Whether the same call may succeed within seconds: server errors and broken connections. A time-out is
     /// not repeated: it has cost its seconds already.
     pub fn is_worth_repeating(&self) -> bool {
         matches!(self, Self::Server { .. } | Self::Connection)
@@ -175,7 +180,7 @@ impl GmailError {
         };
         match (status, reason.as_str()) {
             (401, _) => Self::Unauthorized,
-            (403, "dailyLimitExceeded") => Self::DailyLimit { wait: until_midnight_pacific(now) },
+            (403, "dailyLimitExceeded") => Self::DailyLimit { wait: quota::until_next_pacific_day(now) },
             (
                 403,
                 "userRateLimitExceeded" | "rateLimitExceeded" | "RATE_LIMIT_EXCEEDED" | "quotaExceeded",
@@ -237,14 +242,6 @@ fn rate_wait(message: &str, retry_after: Option<&str>, now: Timestamp) -> Option
 fn http_date(text: &str) -> Option<Timestamp> {
     let zoned = jiff::fmt::rfc2822::parse(text).ok()?;
     Some(zoned.timestamp())
-}
-
-/// Google's day turns at midnight in California.
-fn until_midnight_pacific(now: Timestamp) -> SignedDuration {
-    // A POSIX rule instead of a name: Lambda's image has no time zone database. Valid since 2007.
-    let pacific = TimeZone::posix("PST8PDT,M3.2.0,M11.1.0").unwrap_or(TimeZone::UTC);
-    let midnight = now.to_zoned(pacific).tomorrow().and_then(|day| day.start_of_day());
-    midnight.map_or(SignedDuration::from_hours(1), |midnight| midnight.timestamp().duration_since(now))
 }
 
 #[cfg(test)]
@@ -316,13 +313,6 @@ mod tests {
         assert_eq!(wait("Retry after 2026-08-27T09:00:00Z", None), retry::BACKOFF_FIRST, "already past");
         assert_eq!(wait("Retry after later", None), QUOTA_WAIT, "no deadline at all");
         assert_eq!(wait("", Some("Thu, 27 Aug 2026 10:02:00 GMT")), SignedDuration::from_mins(2));
-    }
-
-    #[test]
-    fn midnight_in_california_follows_summer_time() {
-        let hours = |text: &str| until_midnight_pacific(at(text)).as_hours();
-        assert_eq!(hours("2026-07-01T06:00:00Z"), 1);
-        assert_eq!(hours("2026-12-01T06:00:00Z"), 2);
     }
 
     #[test]

@@ -4,8 +4,8 @@
 //! argument. [`GmailClient`] adds the socket. What Gmail sends is hostile: mail is written by strangers, so
 //! sizes, depths and counts are bounded, and no bytes may panic or recurse.
 //!
-//! Deliberately absent: storing, deciding what to fetch, quota accounting, and any retry longer than a
-//! second: a worker that would wait ends instead, and the queue comes back.
+//! Deliberately absent: storing, deciding what to fetch, and quota accounting: a call is one request, and whoever
+//! makes it has paid for one.
 
 pub mod batch;
 pub mod client;
@@ -20,7 +20,7 @@ pub mod requests;
 mod transport;
 pub mod wire;
 
-pub use client::{Backoff, GmailClient, GmailConfig, History};
+pub use client::{Backoff, GmailClient, GmailConfig, History, REPETITIONS};
 pub use endpoint::{Endpoint, EndpointError};
 pub use error::GmailError;
 pub use oauth::{AccessToken, ClientCredentials, RefreshToken};

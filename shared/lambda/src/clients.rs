@@ -8,6 +8,7 @@ use serde::Deserialize;
 use sync_app::{
     live::{Clients, LiveSettings},
     receive_push::PushReceiver,
+    spend::Project,
     sync::Worker,
 };
 use sync_gmail::{ClientCredentials, GmailClient, GmailConfig, GmailError, PushVerifier};
@@ -61,8 +62,10 @@ pub fn queue(config: &Config, sdk: &SdkConfig) -> Queue {
 /// Store, queues, Gmail and our registration there.
 pub async fn clients(config: &Config, sdk: &SdkConfig) -> Result<Clients, StartError> {
     let gmail = GmailConfig::new(config.gmail_api_url.clone(), config.google_oauth_url.clone());
+    let store = store(config, sdk);
     Ok(Clients {
-        store: store(config, sdk),
+        project: Arc::new(Project::new(store.clone(), config.quota.clone())),
+        store,
         queue: queue(config, sdk),
         gmail: GmailClient::new(gmail)?,
         oauth: oauth_client(config, sdk).await?,
@@ -75,11 +78,7 @@ pub async fn worker(config: &Config) -> Result<Worker, StartError> {
     Ok(Worker {
         clients: Arc::new(clients(config, &sdk).await?),
         settings: config.engine.clone(),
-        live: LiveSettings {
-            fetch_window: config.fetch_window,
-            regime: config.regime,
-            topic: config.topic.clone(),
-        },
+        live: LiveSettings { fetch_window: config.fetch_window, topic: config.topic.clone() },
     })
 }
 

@@ -1,10 +1,13 @@
 //! Settings, parsed once at start. A wrong one ends the start with its name.
 
-use std::{fmt::Display, str::FromStr};
+use std::{collections::BTreeMap, fmt::Display, str::FromStr};
 
 use jiff::SignedDuration;
 use secrecy::SecretString;
-use sync_core::{quota::Regime, sync::Settings};
+use sync_core::{
+    quota::{Limit, Method, Quota, Regime},
+    sync::Settings,
+};
 use sync_gmail::Endpoint;
 use sync_store::Retention;
 
@@ -51,8 +54,8 @@ pub struct Config {
     pub checkpoint: SignedDuration,
     /// Messages in one batch call.
     pub fetch_window: usize,
-    /// Gmail's price list.
-    pub regime: Regime,
+    /// Gmail's prices and limits.
+    pub quota: Quota,
     /// How long events are kept.
     pub retention: Retention,
     /// The engine's bounds and intervals.
@@ -103,7 +106,7 @@ impl Config {
             app_base_url: reader.optional("APP_BASE_URL"),
             checkpoint: SignedDuration::from_secs(checkpoint),
             fetch_window: reader.number("FETCH_WINDOW", 25, 1..=25)?,
-            regime: reader.regime()?,
+            quota: reader.quota()?,
             retention: Retention {
                 events: SignedDuration::from_hours(
                     24 * reader.number::<i64>("EVENTS_KEPT_DAYS", 30, 1..=400)?,
@@ -190,6 +193,47 @@ impl Reader<'_> {
         }
     }
 
+    /// A regime's prices and limits, or own numbers in their place.
+    fn quota(&self) -> Result<Quota, ConfigError> {
+        let of_regime = Quota::of(self.regime()?);
+        let kept_percent = self.number("QUOTA_KEPT_PERCENT", of_regime.address.kept_percent, 0..=50)?;
+        let own = |name, of_regime: u32| {
+            // A batch must fit into what is left to a backfill, and a watch into any share.
+            let units: u32 = self.number(name, 0, 0..=100_000_000)?;
+            match units {
+                0 => Ok(of_regime),
+                1..1_000 => Err(error(name, format!("must be 0 or at least 1000, is \"{units}\""))),
+                _ => Ok(units),
+            }
+        };
+        let limit = |units| Limit { units, kept_percent };
+        let day: u64 = self.number("QUOTA_PROJECT_DAY", 0, 0..=100_000_000_000)?;
+        Ok(Quota {
+            address: limit(own("QUOTA_USER_MINUTE", of_regime.address.units)?),
+            project: limit(own("QUOTA_PROJECT_MINUTE", of_regime.project.units)?),
+            project_day: if day == 0 { of_regime.project_day } else { Some(day) },
+            prices: self.prices()?,
+            regime: of_regime.regime,
+        })
+    }
+
+    /// `messages.get=20,threads.get=40`: prices that differ from the regime's.
+    fn prices(&self) -> Result<BTreeMap<Method, u32>, ConfigError> {
+        let Some(text) = self.optional("QUOTA_PRICES") else { return Ok(BTreeMap::new()) };
+        let price = |pair: &str| {
+            let (method, units) = pair.split_once('=')?;
+            let units = units.trim().parse().ok().filter(|units| (1..=1_000).contains(units))?;
+            Some((method.trim().parse().ok()?, units))
+        };
+        text.split(',')
+            .map(|pair| {
+                let problem =
+                    format!("must be pairs such as messages.get=20, units 1 to 1000; {pair:?} is none");
+                price(pair).ok_or_else(|| error("QUOTA_PRICES", problem))
+            })
+            .collect()
+    }
+
     fn regime(&self) -> Result<Regime, ConfigError> {
         match self.optional("QUOTA_REGIME").as_deref() {
             None | Some("current") => Ok(Regime::Current),
@@ -237,6 +281,27 @@ mod tests {
             (engine.guard_percent, engine.guard_messages, engine.probe_interval)
         );
         assert_eq!(config.retention, Retention::default());
+        assert_eq!(config.quota, Quota::of(Regime::Current));
+    }
+
+    #[test]
+    fn own_numbers_take_the_place_of_the_regimes() {
+        let quota = |name, value| with(name, value).expect("a setting").quota;
+        assert_eq!(quota("QUOTA_REGIME", "legacy"), Quota::of(Regime::Legacy));
+        assert_eq!(quota("QUOTA_USER_MINUTE", "9000").address.units, 9_000);
+        assert_eq!(quota("QUOTA_PROJECT_DAY", "5000000").project_day, Some(5_000_000));
+        assert_eq!(quota("QUOTA_KEPT_PERCENT", "20").project.kept_percent, 20);
+        let dearer = quota("QUOTA_PRICES", "messages.get=30, threads.get=60");
+        assert_eq!((dearer.price(Method::MessagesGet), dearer.price(Method::Watch)), (30, 100));
+        for (name, value) in [
+            ("QUOTA_USER_MINUTE", "999"),
+            ("QUOTA_PROJECT_MINUTE", "-1"),
+            ("QUOTA_PRICES", "messages.get"),
+            ("QUOTA_PRICES", "messages.fetch=3"),
+            ("QUOTA_PRICES", "messages.get=0"),
+        ] {
+            assert!(with(name, value).expect_err(value).to_string().starts_with(name), "{value}");
+        }
     }
 
     #[test]

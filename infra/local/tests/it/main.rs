@@ -16,4 +16,5 @@ mod outage;
 mod protocol;
 mod push_tokens;
 mod queue;
+mod quota;
 mod world;

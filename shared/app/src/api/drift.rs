@@ -10,14 +10,10 @@ use axum::{
     extract::{Path, State},
     response::Response,
 };
-use futures::{StreamExt as _, TryStreamExt as _};
 use jiff::Timestamp;
 use serde::Serialize;
 use sync_core::{MailboxId, job::JobKind, state::Sync};
-use sync_gmail::{AccessToken, GmailError};
 use tokio::time::timeout;
-
-use crate::access::access;
 
 use super::{
     ApiState,
@@ -31,8 +27,6 @@ use super::{
 
 /// Most labels that are looked up at Gmail for one answer.
 const LABELS_MAX: usize = 500;
-/// How many of them at once.
-const LOOKUPS_AT_ONCE: usize = 8;
 /// Longest that the look-up takes before the answer goes without it.
 const LOOKUP_MAX: Duration = Duration::from_secs(20);
 
@@ -100,41 +94,24 @@ async fn look_up(
     sync: &Sync,
     stored: &BTreeMap<String, i64>,
 ) -> Option<Vec<LabelDriftView>> {
+    let mut account = state.account(&sync.mailbox, &sync.address);
     let found = async {
-        let now = Timestamp::now();
-        let access = access(&state.store, &state.gmail, &state.oauth, &sync.mailbox, None, now)
-            .await
-            .map_err(|failure| failure.message)?;
-        gmail_counts(state, sync, &access.token).await.map_err(|error| error.to_string())
+        let mut ids = if sync.scope.include.is_empty() {
+            account.label_ids().await?
+        } else {
+            sync.scope.include.iter().cloned().collect()
+        };
+        ids.truncate(LABELS_MAX);
+        account.count_labels(ids).await
     };
     match timeout(LOOKUP_MAX, found).await {
         Ok(Ok(gmail)) => Some(differences(&gmail, stored)),
         Ok(Err(error)) => {
-            tracing::warn!(mailbox.id = %sync.mailbox, error, "nobody knows which labels differ");
+            tracing::warn!(mailbox.id = %sync.mailbox, %error, "nobody knows which labels differ");
             None
         }
         Err(_) => None,
     }
-}
-
-/// Gmail's counters of the selection's labels, of all labels when it holds everything.
-async fn gmail_counts(
-    state: &ApiState,
-    sync: &Sync,
-    token: &AccessToken,
-) -> Result<BTreeMap<String, i64>, GmailError> {
-    let ids: Vec<String> = if sync.scope.include.is_empty() {
-        state.gmail.list_labels(token).await?.into_iter().map(|label| label.id).collect()
-    } else {
-        sync.scope.include.iter().cloned().collect()
-    };
-    // Owned by each call: a borrowing closure would not be `Send` for every lifetime.
-    let counts = ids.into_iter().take(LABELS_MAX).map(|id| {
-        let (gmail, token) = (state.gmail.clone(), token.clone());
-        async move { Ok::<_, GmailError>(gmail.count_label(&token, &id).await?.map(|count| (id, count))) }
-    });
-    let counts: Vec<_> = futures::stream::iter(counts).buffered(LOOKUPS_AT_ONCE).try_collect().await?;
-    Ok(counts.into_iter().flatten().collect())
 }
 
 fn differences(gmail: &BTreeMap<String, i64>, stored: &BTreeMap<String, i64>) -> Vec<LabelDriftView> {

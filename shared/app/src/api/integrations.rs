@@ -195,6 +195,7 @@ fn refused(error: &GmailError) -> Problem {
             tracing::warn!(%error, "connecting a mailbox");
             Problem::unavailable("Gmail does not answer now; try again.")
         }
+        GmailError::NotSent(_) => Problem::unavailable("Gmail cannot be asked now; try again later."),
         GmailError::NotFound
         | GmailError::Rejected { .. }
         | GmailError::Unreadable { .. }

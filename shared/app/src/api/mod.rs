@@ -38,10 +38,17 @@ use axum::{
     middleware,
     routing::{get, post},
 };
+use sync_core::{EmailAddress, MailboxId, quota::Priority};
 use sync_gmail::{ClientCredentials, GmailClient};
 use sync_queue::Queue;
 use sync_store::Store;
 use tower_http::set_header::SetResponseHeaderLayer;
+
+use crate::{
+    account::{Account, Gmail},
+    live::Clients,
+    spend::Project,
+};
 
 use health::HealthCache;
 pub use view::SyncIntervals;
@@ -83,6 +90,8 @@ pub struct ApiState {
     gmail: GmailClient,
     /// Our registration at Google.
     oauth: ClientCredentials,
+    /// The project's quota.
+    project: Arc<Project>,
     /// Settings.
     config: ApiConfig,
     /// What the last health check found.
@@ -91,14 +100,18 @@ pub struct ApiState {
 
 impl ApiState {
     /// Nothing is called yet.
-    pub fn new(
-        store: Store,
-        queue: Queue,
-        gmail: GmailClient,
-        oauth: ClientCredentials,
-        config: ApiConfig,
-    ) -> Self {
-        Self { store, queue, gmail, oauth, config, health: HealthCache::default() }
+    pub fn new(clients: Clients, config: ApiConfig) -> Self {
+        let Clients { store, queue, gmail, oauth, project } = clients;
+        Self { store, queue, gmail, oauth, project, config, health: HealthCache::default() }
+    }
+
+    /// A mailbox's Gmail, for what somebody waits for.
+    fn account(&self, mailbox: &MailboxId, address: &EmailAddress) -> Account {
+        let Self { store, gmail: client, oauth, project, .. } = self;
+        let (store, client, oauth, project) =
+            (store.clone(), client.clone(), oauth.clone(), Arc::clone(project));
+        let gmail = Gmail { store, client, oauth, project };
+        Account::new(gmail, mailbox.clone(), address.clone(), Priority::Manual)
     }
 }
 

@@ -17,10 +17,9 @@ use sync_core::{
     Disposition, MailboxId,
     job::Trigger,
     message::Labels,
+    quota::Method,
     state::{Scope, Sync},
 };
-
-use crate::access::access;
 
 use super::{
     ApiState,
@@ -178,20 +177,19 @@ async fn known(state: &ApiState, sync: &Sync, scope: &Scope) -> Result<(), Probl
     if !is_new(&scope.include) && !is_new(&scope.exclude) {
         return Ok(());
     }
-    let unavailable =
-        || Problem::unavailable("Gmail does not answer now, so the labels cannot be checked; try again.");
-    let now = Timestamp::now();
-    let access = access(&state.store, &state.gmail, &state.oauth, &sync.mailbox, None, now).await;
-    let access = access.map_err(|failure| match failure.disposition {
+    let mut account = state.account(&sync.mailbox, &sync.address);
+    let labels =
+        account.call(Method::LabelsList, |gmail, token| async move { gmail.list_labels(&token).await });
+    let labels = labels.await.map_err(|error| match error.disposition() {
         Disposition::NeedsReauth => Problem::conflict("The mailbox's grant is gone: connect it again first."),
-        Disposition::Retry(_) | Disposition::Wait(_) | Disposition::Debt | Disposition::NeedsAttention | Disposition::Defect => {
-            tracing::warn!(mailbox.id = %sync.mailbox, error = %failure.message, "labels could not be checked");
-            unavailable()
+        Disposition::Retry(_)
+        | Disposition::Wait(_)
+        | Disposition::Debt
+        | Disposition::NeedsAttention
+        | Disposition::Defect => {
+            tracing::warn!(mailbox.id = %sync.mailbox, %error, "labels could not be checked");
+            Problem::unavailable("Gmail does not answer now, so the labels cannot be checked; try again.")
         }
-    })?;
-    let labels = state.gmail.list_labels(&access.token).await.map_err(|error| {
-        tracing::warn!(mailbox.id = %sync.mailbox, %error, "labels could not be checked");
-        unavailable()
     })?;
     let exists: BTreeSet<&String> = labels.iter().map(|label| &label.id).collect();
     for (field, given) in [("labels.include", &scope.include), ("labels.exclude", &scope.exclude)] {

@@ -4,15 +4,19 @@
 //! failure becomes an observation with its disposition, so that the engine can still give the lease back.
 //! Deliberately absent: deciding, waiting and retrying.
 
+mod fetch;
 mod gmail;
 pub mod store;
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use sync_core::{
     Disposition, Failure, JobId, MailboxId, SignedDuration, Timestamp,
-    job::{Lane, Trigger},
-    quota::Regime,
+    job::{Job, Lane, Trigger},
+    quota::{Method, Priority},
     sync::{Acquired, Effect, Observed, Seen, World},
 };
 use sync_gmail::{ClientCredentials, GmailClient};
@@ -20,6 +24,7 @@ use sync_queue::{JobMessage, Queue};
 use sync_store::{Store, StoreError};
 
 use self::{gmail::GmailSide, store::StoreSide};
+use crate::{account::Gmail, spend::Project};
 
 /// The clients, built once at start.
 #[derive(Clone)]
@@ -32,6 +37,16 @@ pub struct Clients {
     pub gmail: GmailClient,
     /// Our registration at Google.
     pub oauth: ClientCredentials,
+    /// The project's quota, shared by all visits of this process.
+    pub project: Arc<Project>,
+}
+
+impl Clients {
+    /// What calling Gmail takes.
+    pub fn gmail(&self) -> Gmail {
+        let Self { store, gmail, oauth, project, .. } = self.clone();
+        Gmail { store, client: gmail, oauth, project }
+    }
 }
 
 /// What the worker may be configured with, beyond the engine's own settings.
@@ -39,8 +54,6 @@ pub struct Clients {
 pub struct LiveSettings {
     /// Messages in one batch call, 1 to 25: more at once fails in part.
     pub fetch_window: usize,
-    /// Which price list counts the units.
-    pub regime: Regime,
     /// Where Gmail's pushes go, `projects/P/topics/T`; without it no watch is set.
     pub topic: Option<String>,
 }
@@ -50,21 +63,35 @@ pub struct LiveWorld {
     clients: Arc<Clients>,
     mailbox: MailboxId,
     trace: String,
+    /// Who spends while the mailbox is looked at; slices spend as a backfill.
+    looks_as: Priority,
     store: StoreSide,
     gmail: GmailSide,
 }
 
+/// Who spends for a job: somebody waits for what is new, or asked by hand; the schedule can wait.
+pub fn priority_of(job: &Job) -> Priority {
+    match (job.lane, job.trigger) {
+        // Between slices somebody asked: that is new mail.
+        (Lane::Backfill, _) | (Lane::Sync, Trigger::Push | Trigger::Continuation) => Priority::Delta,
+        (Lane::Sync, Trigger::Manual | Trigger::Connect) => Priority::Manual,
+        (Lane::Sync, Trigger::Schedule) => Priority::Poll,
+    }
+}
+
 impl LiveWorld {
-    /// A visit to `mailbox` that began `now`.
+    /// A visit for `job` that began `now`.
     pub fn new(
         clients: Arc<Clients>,
         settings: LiveSettings,
-        mailbox: MailboxId,
+        job: &Job,
         trace: String,
         owner: String,
         now: Timestamp,
     ) -> Self {
+        let mailbox = job.mailbox.clone();
         Self {
+            looks_as: priority_of(job),
             store: StoreSide::new(clients.store.clone(), mailbox.clone(), owner),
             gmail: GmailSide::new(Arc::clone(&clients), settings, mailbox.clone(), now),
             clients,
@@ -78,6 +105,16 @@ impl LiveWorld {
         self.gmail.units()
     }
 
+    /// Calls of Gmail so far, by method.
+    pub fn spent(&self) -> BTreeMap<Method, u64> {
+        self.gmail.calls()
+    }
+
+    /// The visit is over: what was reserved and not spent goes back.
+    pub async fn settle(&mut self) {
+        self.gmail.settle().await;
+    }
+
     /// Requests that were open during the visit.
     pub fn jobs(&self) -> &BTreeSet<JobId> {
         self.store.jobs()
@@ -86,6 +123,7 @@ impl LiveWorld {
     /// Sets the watch anew when it is about to lapse, or was never set. Whatever fails is tried at the next
     /// look; meanwhile the poll covers the mailbox.
     pub async fn keep_watch(&mut self, now: Timestamp) {
+        self.gmail.spends_as(self.looks_as);
         let expires_at = self.store.found().and_then(|sync| sync.watch_expires_at);
         match self.gmail.keep_watch(expires_at, now).await {
             Ok(false) => {}
@@ -98,13 +136,19 @@ impl LiveWorld {
 
     async fn carry_out(&mut self, effect: Effect) -> Result<Seen, Failure> {
         let now = Timestamp::now();
+        match &effect {
+            // A look begins with what is asked for, a slice with its list: so it is known who spends.
+            Effect::ReadRequests => self.gmail.spends_as(self.looks_as),
+            Effect::LoadList { .. } | Effect::ListMessages { .. } => self.gmail.spends_as(Priority::Backfill),
+            _ => {}
+        }
         match effect {
             Effect::GetProfile
             | Effect::ListHistory { .. }
             | Effect::ListMessages { .. }
             | Effect::ListLabels
-            | Effect::CountLabels(_) => self.gmail.ask(&effect, now).await,
-            Effect::Fetch(ids) => self.gmail.fetch(&ids, now).await.map(Seen::Fetched),
+            | Effect::CountLabels(_) => self.gmail.ask(&effect).await,
+            Effect::Fetch(ids) => self.gmail.fetch(&ids).await.map(Seen::Fetched),
             Effect::SendContinuation { lane, step, delay } => self.hint(lane, step, delay, now).await,
             Effect::Finish(_) => Err(Failure::new(Disposition::Defect, "a finished run has no effects")),
             effect => {

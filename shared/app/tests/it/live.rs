@@ -5,10 +5,10 @@ use std::sync::Arc;
 use serde_json::json;
 use sync_app::live::{LiveSettings, LiveWorld};
 use sync_core::{
-    Disposition, MailboxId, Timestamp,
-    quota::Regime,
+    Disposition, MailboxId, SignedDuration, Timestamp,
+    job::{Job, Lane, Trigger},
     state::Window,
-    sync::{Effect, Seen, World as _},
+    sync::{Acquired, Effect, Seen, World as _},
 };
 use wiremock::{
     Mock, ResponseTemplate,
@@ -22,10 +22,15 @@ const MESSAGES: &str = "/gmail/v1/users/me/messages";
 async fn visit(world: &World) -> (LiveWorld, MailboxId) {
     let mailbox = world.mailbox("ten_a", "alice@example.com").await;
     world.grant(&mailbox).await;
-    let settings = LiveSettings { fetch_window: 25, regime: Regime::Current, topic: None };
+    let settings = LiveSettings { fetch_window: 25, topic: None };
     let clients = Arc::new(world.clients.clone());
     let (trace, owner) = ("trace".to_owned(), "owner".to_owned());
-    (LiveWorld::new(clients, settings, mailbox.clone(), trace, owner, Timestamp::now()), mailbox)
+    let job = Job { mailbox, trigger: Trigger::Manual, target: None, step: None, lane: Lane::Sync };
+    let mut live = LiveWorld::new(clients, settings, &job, trace, owner, Timestamp::now());
+    let acquired =
+        see(&mut live, Effect::Acquire { until: Timestamp::now() + SignedDuration::from_mins(5) }).await;
+    assert!(matches!(acquired, Seen::Acquired(Acquired::Held(_))), "nobody asks Gmail without the lease");
+    (live, job.mailbox)
 }
 
 async fn see(live: &mut LiveWorld, effect: Effect) -> Seen {

@@ -11,7 +11,6 @@ use sync_app::{
 use sync_core::{
     MailboxId, SignedDuration, Timestamp,
     job::{Job, Lane, Trigger},
-    quota::Regime,
     state::Status,
     sync::{Outcome, Settings},
 };
@@ -50,11 +49,7 @@ async fn look(world: &World, mailbox: &MailboxId) -> Outcome {
     let worker = Worker {
         clients: Arc::new(world.clients.clone()),
         settings: Settings::default(),
-        live: LiveSettings {
-            fetch_window: 25,
-            regime: Regime::Current,
-            topic: Some("projects/p/topics/t".into()),
-        },
+        live: LiveSettings { fetch_window: 25, topic: Some("projects/p/topics/t".into()) },
     };
     let job = Job {
         mailbox: mailbox.clone(),

@@ -219,19 +219,16 @@ mod tests {
         let mut window = Window::default();
         let (mut now, mut reached, mut dice) = (0, Vec::new(), 7_u64);
         while now < until {
-            match window.reserve(500, priority, LIMIT, at(now)) {
-                Some(reservation) => {
-                    dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-                    let took = 50 + i64::try_from(dice >> 40).expect("small") % 850;
-                    // Google counts it somewhere between the request and the answer.
-                    reached.push((now + took / 2, 500));
-                    now += took;
-                    window.settle(reservation.number, 500, at(now));
-                }
-                None => {
-                    let wait = window.wait(500, priority, LIMIT, at(now));
-                    now += i64::try_from(wait.as_millis()).expect("small");
-                }
+            if let Some(reservation) = window.reserve(500, priority, LIMIT, at(now)) {
+                dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                let took = 50 + i64::try_from(dice >> 40).expect("small") % 850;
+                // Google counts it somewhere between the request and the answer.
+                reached.push((now + took / 2, 500));
+                now += took;
+                window.settle(reservation.number, 500, at(now));
+            } else {
+                let wait = window.wait(500, priority, LIMIT, at(now));
+                now += i64::try_from(wait.as_millis()).expect("small");
             }
         }
         reached

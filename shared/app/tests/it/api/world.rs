@@ -1,6 +1,6 @@
 //! An API over a table, a bucket and queues of its own, and a Gmail that answers what the test says.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_dynamodb::types::{
@@ -17,10 +17,12 @@ use serde_json::{Value, json};
 use sync_app::{
     api::{self, ApiConfig, ApiState, SyncIntervals},
     live::Clients,
+    spend::Project,
 };
 use sync_core::{
     HistoryId, MailboxId, MessageId, SignedDuration, TenantId, ThreadId, Timestamp,
     message::{Address, Envelope, Message},
+    quota::{Quota, Regime},
     state::{Progress, Status, Totals},
     sync::{Acquired, Commit, Committed, JobClose, Released, RowWrite},
 };
@@ -98,9 +100,9 @@ impl World {
             https: None,
             wait_max: WAIT_MAX,
         };
-        let clients = Clients { store: store.clone(), queue, gmail: client, oauth };
-        let Clients { queue, gmail: client, oauth, .. } = clients.clone();
-        let router = api::router(ApiState::new(store.clone(), queue, client, oauth, config));
+        let project = Arc::new(Project::new(store.clone(), Quota::of(Regime::Current)));
+        let clients = Clients { store: store.clone(), queue, gmail: client, oauth, project };
+        let router = api::router(ApiState::new(clients.clone(), config));
         Self { store, gmail, router, clients, _stack: stack }
     }
 
