@@ -8,4 +8,5 @@ pub mod api;
 pub mod fan_out;
 pub mod live;
 pub mod receive_push;
+pub mod refresh;
 pub mod sync;

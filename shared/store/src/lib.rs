@@ -8,9 +8,12 @@
 //! that knows an emulator: only endpoints and credentials differ. Keys and access patterns are in
 //! `docs/DATA-MODEL.md`.
 
+use std::time::Duration;
+
 use sync_core::SignedDuration;
 
 mod commit;
+mod consents;
 mod credentials;
 mod erase;
 mod error;
@@ -28,6 +31,7 @@ mod objects;
 mod owed;
 mod paging;
 mod references;
+mod rotation;
 mod rows;
 mod table;
 mod tenants;
@@ -37,13 +41,19 @@ mod why;
 
 pub use error::StoreError;
 pub use references::{REFERENCE_BYTES_MAX, REFERENCES_MAX};
+pub use rotation::{Rotated, RotationStage};
+pub use sync_core::state::CredentialKind;
+pub use tenants::{random_secret, token_sha256};
 pub use types::{
-    Created, Credential, CredentialKind, EmailId, Erased, EventRow, Events, HealthCheck, IdempotencyKey,
-    JobRow, ListPlace, MailQuery, NewCredential, NewMailbox, NewRequest, Page, Release, Requested, Scope,
-    StatusChange, StoredMessage, TenantRow, TokenKind, TokenRow, WhyFacts,
+    Claimed, ConsentSpent, Created, Credential, EmailId, Erased, EventRow, Events, HealthCheck,
+    IdempotencyKey, JobRow, ListPlace, MailQuery, NewCredential, NewMailbox, NewRequest, Page,
+    PendingConsent, Release, Requested, Scope, StatusChange, StoredMessage, TenantRow, TokenKind, TokenRow,
+    WhyFacts,
 };
+pub use vault::KEYS_KEPT;
 
-/// How many shards the index of due mailboxes has: a fan-out reads each of `0..DUE_SHARDS`.
+/// How many shards the index `due` has for mailboxes, and as many again for their credentials: whoever walks it
+/// reads each of `0..DUE_SHARDS`.
 pub const DUE_SHARDS: u8 = 8;
 
 /// Where a deployment keeps its things.
@@ -101,6 +111,12 @@ impl Store {
     #[must_use]
     pub fn with_dynamo(self, dynamo: aws_sdk_dynamodb::Client) -> Self {
         Self { dynamo, ..self }
+    }
+
+    /// The same store that keeps encryption keys in memory for so long, instead of five minutes.
+    #[must_use]
+    pub fn keeping_keys(self, kept: Duration) -> Self {
+        Self { vault: self.vault.keeping(kept), ..self }
     }
 
     /// The same store that keeps things for so long.

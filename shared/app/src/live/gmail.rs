@@ -15,7 +15,7 @@ use sync_core::{
 use sync_gmail::{GmailError, History, RawMessage, requests::watch_due};
 
 use super::{Clients, LiveSettings, stored};
-use crate::access::{Access, access};
+use crate::access::{Access, Need, Tokens};
 
 /// Bodies put at once: the bucket answers in parallel, memory is bounded by the batch.
 const PUTS_AT_ONCE: usize = 8;
@@ -30,6 +30,8 @@ pub(super) struct GmailSide {
     /// The mailbox's own address, once the lease is taken.
     owner: Option<EmailAddress>,
     access: Option<Access>,
+    /// The version of the grant that was tried last, whether it gave a token or not.
+    version: Option<u64>,
     /// Where a listing's window of days begins from: the same on every page.
     began_at: Timestamp,
     units: u64,
@@ -37,7 +39,7 @@ pub(super) struct GmailSide {
 
 impl GmailSide {
     pub fn new(clients: Arc<Clients>, settings: LiveSettings, mailbox: MailboxId, now: Timestamp) -> Self {
-        Self { clients, settings, mailbox, owner: None, access: None, began_at: now, units: 0 }
+        Self { clients, settings, mailbox, owner: None, access: None, version: None, began_at: now, units: 0 }
     }
 
     /// Quota units spent so far.
@@ -47,7 +49,7 @@ impl GmailSide {
 
     /// The version of the grant that was used last.
     pub fn credential_version(&self) -> Option<u64> {
-        self.access.as_ref().map(|access| access.version)
+        self.version
     }
 
     /// Whose mailbox it is: what its owner wrote is told from what others wrote.
@@ -83,8 +85,19 @@ impl GmailSide {
             return Ok(access.clone());
         }
         let clients = &self.clients;
-        let fresh =
-            access(&clients.store, &clients.gmail, &clients.oauth, &self.mailbox, refused, now).await?;
+        let tokens = Tokens {
+            store: &clients.store,
+            gmail: &clients.gmail,
+            client: &clients.oauth,
+            mailbox: &self.mailbox,
+        };
+        let obtained = tokens.obtain(refused.map_or(Need::Any, Need::Another), now).await;
+        // Also of a grant that gave none: its refusal must not park a newer one.
+        self.version = match &obtained {
+            Ok(access) => Some(access.version),
+            Err(denied) => denied.version,
+        };
+        let fresh = obtained.map_err(|denied| denied.failure)?;
         self.access = Some(fresh.clone());
         Ok(fresh)
     }

@@ -37,7 +37,7 @@ async fn connected(world: &World) -> MailboxId {
     let mailbox = world.store.create_mailbox(&new).await.expect("created").mailbox().clone();
     let credential = NewCredential {
         kind: CredentialKind::Oauth,
-        refresh_token: SecretString::from(ADDRESS),
+        secret: SecretString::from(ADDRESS),
         access_token: None,
         expires_at: None,
         scopes: Vec::new(),

@@ -3,7 +3,8 @@
 use secrecy::{ExposeSecret, SecretString};
 use sync_core::{Timestamp, state::Status};
 use sync_store::{
-    CredentialKind, NewCredential, Scope, Store, StoreConfig, StoreError, TenantRow, TokenKind, TokenRow,
+    Credential, CredentialKind, NewCredential, Scope, Store, StoreConfig, StoreError, TenantRow, TokenKind,
+    TokenRow,
 };
 
 use crate::fixture::{World, at};
@@ -11,7 +12,7 @@ use crate::fixture::{World, at};
 fn credential(refresh_token: &str) -> NewCredential {
     NewCredential {
         kind: CredentialKind::Oauth,
-        refresh_token: refresh_token.into(),
+        secret: refresh_token.into(),
         access_token: Some("ya29.access".into()),
         expires_at: Some(at(3_600)),
         scopes: vec!["gmail.readonly".to_owned()],
@@ -26,7 +27,7 @@ async fn a_credential_is_read_back_and_the_table_holds_no_plaintext() {
     let version =
         world.store.save_credential(&mailbox, &credential("1//refresh"), at(1)).await.expect("saved");
     let read = world.store.read_credential(&mailbox).await.expect("read").expect("there");
-    assert_eq!(read.refresh_token.expose_secret(), "1//refresh");
+    assert_eq!(read.secret.expose_secret(), "1//refresh");
     assert_eq!(read.access_token.expect("there").expose_secret(), "ya29.access");
     assert_eq!((read.version, read.expires_at, read.scopes.len()), (version, Some(at(3_600)), 1));
     assert_eq!(world.sync(&mailbox).await.credential_version, version);
@@ -60,11 +61,16 @@ async fn an_access_token_of_an_old_grant_is_not_saved() {
     let new = world.store.save_credential(&mailbox, &credential("new"), at(2)).await.expect("saved");
     assert_eq!(new, old + 1);
     let token: SecretString = "fresh".into();
-    assert!(!world.store.save_access_token(&mailbox, old, &token, at(9)).await.expect("answered"));
-    assert!(world.store.save_access_token(&mailbox, new, &token, at(9)).await.expect("answered"));
+    let save = async |read: Credential| {
+        world.store.save_access_token(&mailbox, &read, &token, at(9), at(3)).await.expect("answered")
+    };
+    let read = world.store.read_credential(&mailbox).await.expect("read").expect("there");
+    assert!(!save(Credential { version: old, ..read.clone() }).await);
+    assert!(!world.store.refuse_credential(&mailbox, old, at(3)).await.expect("answered"), "nor its refusal");
+    assert!(save(read).await);
     let read = world.store.read_credential(&mailbox).await.expect("read").expect("there");
     assert_eq!(read.access_token.expect("there").expose_secret(), "fresh");
-    assert_eq!((read.refresh_token.expose_secret(), read.expires_at), ("new", Some(at(9))));
+    assert_eq!((read.secret.expose_secret(), read.expires_at), ("new", Some(at(9))));
 }
 
 #[tokio::test]
@@ -90,7 +96,7 @@ async fn a_rotated_key_is_found_without_waiting_for_the_cache() {
     let other = world.store_behind(&world.table_endpoint);
     other.save_credential(&mailbox, &credential("1//two"), at(2)).await.expect("saved");
     let read = world.store.read_credential(&mailbox).await.expect("read").expect("there");
-    assert_eq!(read.refresh_token.expose_secret(), "1//two");
+    assert_eq!(read.secret.expose_secret(), "1//two");
     let config = StoreConfig { encryption_secret_id: "none".to_owned(), ..world.config.clone() };
     let keyless = Store::new(&world.sdk, config).with_dynamo(world.dynamo.clone());
     let error = keyless.read_credential(&mailbox).await.err().expect("no keys");

@@ -15,7 +15,7 @@ use axum::{
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 use sync_app::{
-    api::{self, ApiConfig, ApiState, SyncIntervals},
+    api::{self, ApiConfig, ApiState, ConsentConfig, SyncIntervals},
     live::Clients,
 };
 use sync_core::{
@@ -87,6 +87,7 @@ impl World {
         let queue = queue(&sdk, &unique).await;
         let gmail = MockServer::start().await;
         let endpoint = Endpoint::parse(&gmail.uri()).expect("a local endpoint");
+        let page = Endpoint::parse(&format!("{}/o/oauth2/v2/auth", gmail.uri())).expect("a local endpoint");
         let client = GmailClient::new(GmailConfig::new(endpoint.clone(), endpoint)).expect("a client");
         let oauth = ClientCredentials { client_id: "id".into(), client_secret: SecretString::from("secret") };
         let config = ApiConfig {
@@ -95,6 +96,7 @@ impl World {
                 without_watch: SignedDuration::from_mins(5),
             },
             watch_topic: Some("projects/p/topics/t".into()),
+            consent: ConsentConfig { page, redirect_uri: None, base_url: None },
             https: None,
             wait_max: WAIT_MAX,
         };
@@ -161,7 +163,7 @@ impl World {
         let now = Timestamp::now();
         let credential = NewCredential {
             kind: CredentialKind::Oauth,
-            refresh_token: SecretString::from("refresh"),
+            secret: SecretString::from("refresh"),
             access_token: Some(SecretString::from("access")),
             expires_at: Some(now + SignedDuration::from_hours(1)),
             scopes: Vec::new(),
