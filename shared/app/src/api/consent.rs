@@ -62,11 +62,28 @@ struct Begun {
     expires_at: Timestamp,
 }
 
-/// `GET /gmail/auth/url`: begins a consent.
+/// `GET /gmail/auth/url`: begins a consent. People follow links here, so a refusal is a page for them.
 pub async fn begin(
-    caller: Caller<ToSync>,
+    caller: Result<Caller<ToSync>, Problem>,
     State(state): State<Arc<ApiState>>,
     headers: HeaderMap,
+    query: Query,
+) -> Response {
+    let begun = match caller {
+        Ok(caller) => lead(caller, &state, &headers, query).await,
+        Err(problem) => Err(problem),
+    };
+    match begun {
+        Ok(response) => response,
+        Err(problem) if wants_page(&headers) => Page::refusal(&problem, None).into_response(),
+        Err(problem) => problem.into_response(),
+    }
+}
+
+async fn lead(
+    caller: Caller<ToSync>,
+    state: &ApiState,
+    headers: &HeaderMap,
     mut query: Query,
 ) -> Result<Response, Problem> {
     let redirect = query.flag("redirect").unwrap_or(false);
@@ -81,19 +98,19 @@ pub async fn begin(
         return Err(Problem::unavailable("No OAuth client is configured: deploy with GoogleClientId."));
     }
     let mailbox = match &named {
-        Some(named) => Some(owned(&state, &caller.tenant, named).await?),
+        Some(named) => Some(owned(state, &caller.tenant, named).await?),
         None => None,
     };
     let hint = mailbox.as_ref().map(|sync| sync.address.clone()).or(hint);
 
     let expires_at = Timestamp::now() + CONSENT;
-    let browser = if caller.is_session { Some(browser_of(&headers)?) } else { None };
+    let browser = if caller.is_session { Some(browser_of(headers)?) } else { None };
     let pending = PendingConsent {
         tenant: caller.tenant,
         asked_with: caller.asked_with,
         from_dashboard: caller.is_session,
         verifier: random_secret()?,
-        redirect_uri: redirect_uri(&state.config.consent, &headers)?,
+        redirect_uri: redirect_uri(&state.config.consent, headers)?,
         return_to,
         mailbox: mailbox.map(|sync| sync.mailbox),
         expires_at,
@@ -115,7 +132,7 @@ pub async fn begin(
     if let Some(browser) = &browser {
         let (value, seconds) = (browser.expose_secret(), CONSENT.as_secs());
         let cookie = Cookie { names: COOKIES, value, same_site: "Lax", seconds };
-        response.headers_mut().insert(header::SET_COOKIE, cookie.header(is_https(&state, &headers)));
+        response.headers_mut().insert(header::SET_COOKIE, cookie.header(is_https(state, headers)));
     }
     Ok(response)
 }

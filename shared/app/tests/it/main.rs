@@ -1,6 +1,8 @@
 //! The app against an emulated AWS and a Gmail of the test's.
 
+mod access;
 mod api;
 mod contract;
 mod live;
+mod rotation;
 mod worker;

@@ -20,10 +20,10 @@ use wiremock::{Mock, ResponseTemplate, matchers::path};
 
 use crate::api::world::{World, tenant};
 
-const ADDRESS: &str = "watched@example.com";
+pub const ADDRESS: &str = "watched@example.com";
 
 /// A connected mailbox without mail, and a Gmail that knows it.
-async fn connected(world: &World) -> MailboxId {
+pub async fn connected(world: &World) -> MailboxId {
     world.gmail_knows(ADDRESS).await;
     for (of, answer) in [
         ("/gmail/v1/users/me/history", json!({"historyId": "100"})),
@@ -46,8 +46,8 @@ async fn connected(world: &World) -> MailboxId {
     mailbox
 }
 
-async fn look(world: &World, mailbox: &MailboxId) -> Outcome {
-    let worker = Worker {
+pub fn worker(world: &World) -> Worker {
+    Worker {
         clients: Arc::new(world.clients.clone()),
         settings: Settings::default(),
         live: LiveSettings {
@@ -55,7 +55,11 @@ async fn look(world: &World, mailbox: &MailboxId) -> Outcome {
             regime: Regime::Current,
             topic: Some("projects/p/topics/t".into()),
         },
-    };
+    }
+}
+
+async fn look(world: &World, mailbox: &MailboxId) -> Outcome {
+    let worker = worker(world);
     let job = Job {
         mailbox: mailbox.clone(),
         trigger: Trigger::Schedule,

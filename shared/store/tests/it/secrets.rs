@@ -3,8 +3,8 @@
 use secrecy::{ExposeSecret, SecretString};
 use sync_core::{Timestamp, state::Status};
 use sync_store::{
-    Credential, CredentialKind, NewCredential, Scope, Store, StoreConfig, StoreError, TenantRow, TokenKind,
-    TokenRow,
+    Claimed, Credential, CredentialKind, DUE_SHARDS, NewCredential, Scope, Store, StoreConfig, StoreError,
+    TenantRow, TokenKind, TokenRow,
 };
 
 use crate::fixture::{World, at};
@@ -81,6 +81,59 @@ async fn a_new_grant_wakes_a_mailbox_that_needed_it() {
     world.store.save_credential(&mailbox, &credential("new"), at(2)).await.expect("saved");
     let sync = world.sync(&mailbox).await;
     assert_eq!((sync.status, sync.due_at, sync.asked), (Status::Active, Some(at(2)), 2));
+}
+
+#[tokio::test]
+async fn of_all_who_read_a_credential_one_may_refresh_it_and_none_who_read_it_before_the_last_refresh() {
+    let world = World::new().await;
+    let mailbox = world.mailbox().await;
+    world.store.save_credential(&mailbox, &credential("1//one"), at(1)).await.expect("saved");
+    let read = world.store.read_credential(&mailbox).await.expect("read").expect("there");
+    let claim = async |read: &Credential, now| {
+        world.store.claim_refresh(&mailbox, read, at(now + 10), at(now)).await.expect("answered")
+    };
+    let Claimed::Ours(first) = claim(&read, 2).await else { panic!("it is free") };
+    assert_eq!(claim(&read, 3).await, Claimed::Held(at(12)));
+    assert!(matches!(claim(&read, 13).await, Claimed::Ours(_)), "it has lapsed");
+    world.store.release_refresh(&mailbox, &first).await.expect("answered");
+    assert_eq!(claim(&read, 14).await, Claimed::Held(at(23)), "who came too late frees nobody else's");
+    assert!(
+        world
+            .store
+            .save_access_token(&mailbox, &read, &"fresh".into(), at(3_700), at(15))
+            .await
+            .expect("saved")
+    );
+    assert_eq!(claim(&read, 40).await, Claimed::Changed, "it was refreshed since");
+    let read = world.store.read_credential(&mailbox).await.expect("read").expect("there");
+    assert_eq!((read.refreshes, read.refreshed_at), (1, Some(at(15))));
+    assert!(matches!(claim(&read, 40).await, Claimed::Ours(_)));
+}
+
+#[tokio::test]
+async fn every_credential_is_in_the_index_by_when_its_token_lapses() {
+    let world = World::new().await;
+    let mailbox = world.mailbox().await;
+    world.store.save_credential(&mailbox, &credential("1//one"), at(1)).await.expect("saved");
+    let lapsing = async |until: Timestamp| {
+        let mut found = Vec::new();
+        for shard in 0..DUE_SHARDS {
+            found.extend(world.store.lapsing(until, shard, None).await.expect("read").items);
+        }
+        found
+    };
+    assert!(lapsing(at(3_599)).await.is_empty());
+    assert_eq!(lapsing(at(3_600)).await, std::slice::from_ref(&mailbox));
+    for shard in 0..DUE_SHARDS {
+        let due = world.store.due(at(9_999), shard, None).await.expect("read").items;
+        assert!(due.is_empty(), "the fan-out does not take it for a mailbox that is due");
+    }
+    assert!(world.store.refuse_credential(&mailbox, 1, at(2)).await.expect("noted"));
+    assert!(lapsing(at(9_999)).await.is_empty(), "nobody refreshes it");
+    let far = Timestamp::from_millisecond(9_999_999_999_999).expect("a time");
+    assert_eq!(lapsing(far).await, std::slice::from_ref(&mailbox), "a key rotation finds it");
+    world.store.deactivate_mailbox(&mailbox, at(3)).await.expect("let go");
+    assert!(lapsing(far).await.is_empty());
 }
 
 #[tokio::test]

@@ -45,6 +45,12 @@ pub struct World {
     pub router: Router,
     /// What a worker would be given.
     pub clients: Clients,
+    /// The same store's AWS, past the store.
+    pub aws: SdkConfig,
+    /// The name of its secret with the encryption keys.
+    pub encryption_secret_id: String,
+    /// The name of its table.
+    pub table: String,
     _stack: MiniStack,
 }
 
@@ -103,7 +109,14 @@ impl World {
         let clients = Clients { store: store.clone(), queue, gmail: client, oauth };
         let Clients { queue, gmail: client, oauth, .. } = clients.clone();
         let router = api::router(ApiState::new(store.clone(), queue, client, oauth, config));
-        Self { store, gmail, router, clients, _stack: stack }
+        let (encryption_secret_id, table) = (format!("secret-{unique}"), format!("table-{unique}"));
+        Self { store, gmail, router, clients, aws: sdk, encryption_secret_id, table, _stack: stack }
+    }
+
+    /// How often Google's token endpoint was asked.
+    pub async fn token_calls(&self) -> usize {
+        let requests = self.gmail.received_requests().await.expect("recorded");
+        requests.iter().filter(|request| request.url.path() == "/token").count()
     }
 
     /// Gmail knows this mailbox by a refresh token of the same text.
