@@ -1,6 +1,6 @@
 //! The HTTPS API and the dashboard, behind an API Gateway HTTP API.
 
-use sync_app::api::{self, ApiConfig, ApiState, SyncIntervals};
+use sync_app::api::{self, ApiConfig, ApiState, ConsentConfig, SyncIntervals};
 use sync_lambda::{Config, clients, telemetry};
 
 #[tokio::main]
@@ -19,6 +19,11 @@ fn api_config(config: &Config) -> ApiConfig {
             without_watch: config.engine.interval_without_watch,
         },
         watch_topic: config.topic.clone(),
+        consent: ConsentConfig {
+            page: config.google_auth_url.clone(),
+            redirect_uri: config.google_redirect_uri.clone(),
+            base_url: config.app_base_url.clone(),
+        },
         https: config.app_base_url.as_ref().map(|url| url.starts_with("https://")),
         wait_max: ApiConfig::WAIT_MAX,
     }

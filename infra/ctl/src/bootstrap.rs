@@ -1,11 +1,13 @@
 //! `gmail-sync admin bootstrap`.
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result};
 use clap::Args;
 use secrecy::ExposeSecret;
 use serde::Serialize;
 use sync_core::{SignedDuration, TenantId, Timestamp};
 use sync_store::{Scope, Store, StoreConfig, StoreError, TenantRow, TokenKind, TokenRow};
+
+use crate::aws;
 
 /// How long the sign-in link works.
 const SIGNIN: SignedDuration = SignedDuration::from_hours(1);
@@ -38,10 +40,7 @@ struct Made {
 
 /// Runs the command against the AWS of the environment.
 pub async fn run(options: &Options) -> Result<()> {
-    let aws = aws_config::load_defaults(aws_config::BehaviorVersion::latest()).await;
-    if aws.region().is_none() {
-        return Err(anyhow!("no AWS region is configured: set AWS_REGION, or run `aws configure`"));
-    }
+    let aws = aws::environment().await?;
     // Neither mail nor credentials are touched here, so only the table is named.
     let config = StoreConfig {
         table: options.table.clone(),
@@ -50,7 +49,7 @@ pub async fn run(options: &Options) -> Result<()> {
     };
     let made = bootstrap(&Store::new(&aws, config), &options.tenant, Timestamp::now())
         .await
-        .map_err(|error| explained(error, &options.table))?;
+        .map_err(|error| aws::explained(error, &options.table))?;
     print(&made, options.json)
 }
 
@@ -75,28 +74,6 @@ async fn bootstrap(store: &Store, tenant: &TenantId, now: Timestamp) -> Result<M
     })
 }
 
-/// What to do about it, for the failures that everybody has once.
-fn explained(error: StoreError, table: &str) -> anyhow::Error {
-    let cure = match &error {
-        StoreError::Refused { code, .. } if code == "ResourceNotFoundException" => {
-            format!(
-                "there is no table {table:?} in this account and region: deploy first, or check TABLE_NAME and AWS_REGION"
-            )
-        }
-        StoreError::Refused { code, .. } if code.contains("AccessDenied") => {
-            format!("these AWS credentials may not write the table {table:?}")
-        }
-        StoreError::Refused { .. } => {
-            "AWS refused it: check the credentials (`aws sts get-caller-identity`)".to_owned()
-        }
-        StoreError::Unavailable { .. } => {
-            "DynamoDB cannot be reached: check the credentials, AWS_REGION and AWS_ENDPOINT_URL".to_owned()
-        }
-        _ => "the store failed".to_owned(),
-    };
-    anyhow::Error::new(error).context(cure)
-}
-
 #[expect(clippy::print_stdout, reason = "the command's answer")]
 fn print(made: &Made, json: bool) -> Result<()> {
     if json {
@@ -110,18 +87,4 @@ fn print(made: &Made, json: bool) -> Result<()> {
     println!("Sign in     {{your API's address}}{}", made.signin_path);
     println!("            works once, within an hour");
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_everybody_gets_wrong_once_is_explained() {
-        let refused = |code: &str| StoreError::Refused { operation: "create tenant", code: code.to_owned() };
-        let missing = explained(refused("ResourceNotFoundException"), "mail");
-        assert!(missing.to_string().contains("no table \"mail\""), "{missing}");
-        let denied = explained(refused("AccessDeniedException"), "mail");
-        assert!(denied.to_string().contains("may not write"), "{denied}");
-    }
 }

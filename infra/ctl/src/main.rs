@@ -3,7 +3,9 @@
 //! Deliberately small yet: what needs AWS credentials and cannot go over HTTP. The first tenant and token are
 //! such a thing, because every HTTP route asks for a token.
 
+mod aws;
 mod bootstrap;
+mod rotate_key;
 
 use std::process::ExitCode;
 
@@ -31,6 +33,11 @@ enum Admin {
     ///
     /// Running it again is safe: the tenant stays, the token and the link are new.
     Bootstrap(bootstrap::Options),
+    /// Replaces the key that encrypts grants, while everything goes on.
+    ///
+    /// The first run adds a key and seals everything anew; a run 20 minutes later removes the old one. Every run may
+    /// be repeated or broken off.
+    RotateKey(rotate_key::Options),
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -47,6 +54,7 @@ async fn main() -> ExitCode {
 async fn run(arguments: Arguments) -> Result<()> {
     match arguments.command {
         Command::Admin(Admin::Bootstrap(options)) => bootstrap::run(&options).await,
+        Command::Admin(Admin::RotateKey(options)) => rotate_key::run(&options).await,
     }
 }
 

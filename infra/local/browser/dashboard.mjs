@@ -10,6 +10,8 @@ import { createRequire } from "node:module";
 const { SIGNIN_LINK, SIMULATOR_URL, EMAIL, DRIVER, CHROMIUM = "/usr/bin/chromium" } = process.env;
 const { chromium } = createRequire(`${DRIVER}/`)("playwright-core");
 const origin = new URL(SIGNIN_LINK).origin;
+/** The only place outside that a page may lead to: where Google asks for consent. */
+const CONSENT_PAGE = `${SIMULATOR_URL}/o/oauth2/v2/auth?`;
 const LOOK_MAX_MS = 20_000;
 const FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"];
 
@@ -22,7 +24,7 @@ function watch(page) {
   page.on("pageerror", (error) => complaints.push(`uncaught: ${error.message}`));
   page.on("dialog", (dialog) => { complaints.push(`dialog: ${dialog.message()}`); dialog.dismiss(); });
   page.on("request", (request) => {
-    if (!request.url().startsWith(`${origin}/`) && !/^(about|data|blob):/.test(request.url())) complaints.push(`request: ${request.url()}`);
+    if (![`${origin}/`, CONSENT_PAGE].some((known) => request.url().startsWith(known)) && !/^(about|data|blob):/.test(request.url())) complaints.push(`request: ${request.url()}`);
   });
   return page;
 }
@@ -205,14 +207,66 @@ async function walk(browser) {
     await page.getByText("Nothing fits").waitFor();
   });
 
-  await claim("a second mailbox is connected in the dashboard, and is healthy soon", async () => {
+  const cardOf = (email) => page.locator("article.card", { hasText: email });
+
+  await claim("a second mailbox is connected on Google's page, and is healthy soon", async () => {
     await simulator("POST", "mailboxes/second@example.com", "{}");
     await page.getByRole("link", { name: "All mailboxes" }).click();
     await page.getByRole("button", { name: "Connect a mailbox" }).click();
-    await page.getByLabel("Refresh token").fill("sim:second@example.com");
-    await page.keyboard.press("Enter");
+    await page.getByRole("link", { name: "Continue with Google" }).click();
+    await page.waitForURL((url) => url.href.startsWith(CONSENT_PAGE));
+    await page.getByText("gmail.readonly").waitFor();
+    await page.getByRole("button", { name: "Allow as second@example.com" }).click();
     await page.locator(".toast", { hasText: "second@example.com is connected" }).waitFor();
-    await page.locator("article.card", { hasText: "second@example.com" }).locator(".badge.good", { hasText: "Healthy" }).waitFor();
+    assert.match(page.url(), /\/#\/mailbox\/mbx_\w+$/, "the browser is at the mailbox, and nothing else is in the address");
+    await page.locator(".mailbox-head .badge.good", { hasText: "Healthy" }).waitFor();
+    const again = await context.request.get(`${origin}/gmail/auth/callback?state=x&code=y`);
+    assert.equal(again.status(), 400);
+  });
+
+  await claim("whoever says no on Google's page learns so and gets on", async () => {
+    // Unwatched: a page that is answered with 403 is an error to the console, and here it is right.
+    const bare = await context.newPage();
+    await bare.goto(`${origin}/`);
+    await bare.getByRole("button", { name: "Connect a mailbox" }).click();
+    await bare.getByRole("link", { name: "Continue with Google" }).click();
+    await bare.getByRole("link", { name: "Cancel" }).click();
+    await bare.getByRole("alert").filter({ hasText: "not granted" }).waitFor();
+    await bare.getByRole("link", { name: "Try again" }).click();
+    await bare.waitForURL((url) => url.href.startsWith(CONSENT_PAGE));
+    await bare.goBack();
+    await bare.getByRole("link", { name: "Back to the dashboard" }).click();
+    await bare.getByRole("heading", { name: "Mailboxes" }).waitFor();
+    await bare.close();
+  });
+
+  await claim("a mailbox whose grant was withdrawn says so, and is connected again by its own account only", async () => {
+    await simulator("POST", "mailboxes/second@example.com/revoke", "{}");
+    await page.getByRole("link", { name: "All mailboxes" }).click();
+    await page.getByRole("button", { name: "Sync second@example.com", exact: true }).click();
+    await cardOf("second@example.com").locator(".badge.bad", { hasText: "Needs sign-in" }).waitFor();
+    await page.locator(".toast").first().waitFor();
+    const link = cardOf("second@example.com").getByRole("link", { name: "Connect again" });
+    const other = await context.newPage();
+    await other.goto(`${origin}${await link.getAttribute("href")}`);
+    // The page proposes the account; another one is taken all the same.
+    await other.goto(`${other.url().replace(/login_hint=[^&]*/, `login_hint=${encodeURIComponent(EMAIL)}`)}&sim_approve=1`);
+    await other.getByRole("alert").filter({ hasText: `This is the grant of ${EMAIL}` }).waitFor();
+    await other.close();
+    await link.click();
+    await page.getByRole("button", { name: "Allow as second@example.com" }).click();
+    await page.locator(".mailbox-head .badge.good", { hasText: "Healthy" }).waitFor();
+  });
+
+  await claim("a third mailbox is connected with a refresh token", async () => {
+    await simulator("POST", "mailboxes/third@example.com", "{}");
+    await page.getByRole("link", { name: "All mailboxes" }).click();
+    await page.getByRole("button", { name: "Connect a mailbox" }).click();
+    await page.getByText("With a refresh token instead").click();
+    await page.getByLabel("Refresh token").fill("sim:third@example.com");
+    await page.keyboard.press("Enter");
+    await page.locator(".toast", { hasText: "third@example.com is connected" }).waitFor();
+    await cardOf("third@example.com").locator(".badge.good", { hasText: "Healthy" }).waitFor();
     await card.getByRole("link", { name: EMAIL }).click();
     await rows.first().waitFor();
   });
@@ -230,7 +284,7 @@ async function walk(browser) {
   });
 
   await claim("signing out ends the session, also for who kept the cookie", async () => {
-    const kept = await context.cookies();
+    const kept = (await context.cookies(origin)).filter((cookie) => cookie.name.includes("session"));
     assert.ok(kept.length > 0 && kept.every((cookie) => cookie.httpOnly && cookie.sameSite === "Strict"));
     await page.getByRole("button", { name: "Sign out" }).click();
     await page.waitForURL(`${origin}/signin`);

@@ -414,6 +414,7 @@ fn parameters(simulator: &Simulator, url: &str, options: &Options) -> Result<Vec
         ("AppBaseUrl", url),
         ("GmailApiUrl", &simulator),
         ("GoogleOauthUrl", &simulator),
+        ("GoogleAuthUrl", &format!("{simulator}/o/oauth2/v2/auth")),
         ("GoogleCertsUrl", &format!("{simulator}/oauth2/v3/certs")),
         // A process each, on the few processors of one machine.
         ("SyncConcurrency", "8"),

@@ -47,6 +47,7 @@ impl Kept {
             status: Status::Active,
             watch_expires_at,
             credential_version: 1,
+            credential_kind: sync_core::state::CredentialKind::default(),
             scope,
             commit: 0,
             seq: 0,

@@ -15,7 +15,7 @@ use sync_gmail::{AccessToken, ClientCredentials, GmailClient, GmailError, REPETI
 use sync_store::{Store, StoreError};
 
 use crate::{
-    access::{Access, access},
+    access::{Access, Need, Tokens},
     spend::{Project, Purse, Taken, out_of_quota},
 };
 
@@ -43,13 +43,15 @@ pub struct Account {
     /// Who spends.
     priority: Priority,
     access: Option<Access>,
+    /// The version of the grant that was tried last, whether it gave a token or not.
+    version: Option<u64>,
 }
 
 impl Account {
     /// The mailbox `mailbox` of that address.
     pub fn new(gmail: Gmail, mailbox: MailboxId, address: EmailAddress, priority: Priority) -> Self {
         let purse = Purse::new(Arc::clone(&gmail.project), address);
-        Self { gmail, mailbox, purse, priority, access: None }
+        Self { gmail, mailbox, purse, priority, access: None, version: None }
     }
 
     /// Who spends from now on.
@@ -74,7 +76,7 @@ impl Account {
 
     /// The version of the grant that was used last.
     pub fn credential_version(&self) -> Option<u64> {
-        self.access.as_ref().map(|access| access.version)
+        self.version
     }
 
     /// One call: paid for, repeated while that may help within seconds, its token refreshed once.
@@ -166,9 +168,15 @@ impl Account {
         {
             return Ok(access.clone());
         }
-        let Gmail { store, client, oauth, .. } = &self.gmail;
-        let fresh = access(store, client, oauth, &self.mailbox, refused, now).await;
-        let fresh = fresh.map_err(GmailError::NotSent)?;
+        let Gmail { store, client: gmail, oauth: client, .. } = &self.gmail;
+        let tokens = Tokens { store, gmail, client, mailbox: &self.mailbox };
+        let obtained = tokens.obtain(refused.map_or(Need::Any, Need::Another), now).await;
+        // Also of a grant that gave none: its refusal must not park a newer one.
+        self.version = match &obtained {
+            Ok(access) => Some(access.version),
+            Err(denied) => denied.version,
+        };
+        let fresh = obtained.map_err(|denied| GmailError::NotSent(denied.failure))?;
         self.access = Some(fresh.clone());
         Ok(fresh)
     }

@@ -1,14 +1,14 @@
-//! Use case: the schedule asks who is due.
+//! Use case: the schedule asks who is due, and whose access token lapses soon.
 //!
 //! Due is whatever `due_at` says: a poll, a debt, a continuation whose message was lost, a lease that a
 //! crashed worker left behind. The fan-out only sends hints; a mailbox that is due twice is hinted twice.
 
 use sync_core::{
-    SignedDuration, Timestamp,
+    MailboxId, SignedDuration, Timestamp,
     job::{Lane, Trigger},
 };
 use sync_queue::{JobMessage, Queue, QueueError};
-use sync_store::{DUE_SHARDS, Store, StoreError};
+use sync_store::{DUE_SHARDS, Page, Store, StoreError};
 
 /// Why a fan-out stopped; what it queued before stays queued.
 #[derive(Debug, thiserror::Error)]
@@ -24,26 +24,62 @@ pub enum FanOutError {
 /// Pages of one shard in one tick; what is left is due at the next one.
 const PAGES_MAX: usize = 1_000;
 
-/// Queues a job for every mailbox that is due at `now`; gives how many.
+/// How far ahead tokens are refreshed: the task comes hourly.
+const AHEAD: SignedDuration = SignedDuration::from_hours(1);
+
+/// Whom the schedule asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Round {
+    /// Mailboxes that are due for a look.
+    Due,
+    /// Mailboxes whose access tokens lapse within the hour.
+    Lapsing,
+}
+
+impl Round {
+    fn trigger(self) -> Trigger {
+        match self {
+            Self::Due => Trigger::Schedule,
+            Self::Lapsing => Trigger::Refresh,
+        }
+    }
+
+    async fn page(
+        self,
+        store: &Store,
+        shard: u8,
+        cursor: Option<&str>,
+        now: Timestamp,
+    ) -> Result<Page<MailboxId>, StoreError> {
+        match self {
+            Self::Due => store.due(now, shard, cursor).await,
+            Self::Lapsing => store.lapsing(now + AHEAD, shard, cursor).await,
+        }
+    }
+}
+
+/// Queues a job for every mailbox of the round at `now`; gives how many.
 pub async fn fan_out(
     store: &Store,
     queue: &Queue,
+    round: Round,
     trace: &str,
     now: Timestamp,
 ) -> Result<usize, FanOutError> {
-    let shards = (0..DUE_SHARDS).map(|shard| fan_out_shard(store, queue, trace, shard, now));
+    let shards = (0..DUE_SHARDS).map(|shard| fan_out_shard(store, queue, round, trace, shard, now));
     let queued: Vec<Result<usize, FanOutError>> = futures::future::join_all(shards).await;
     let mut total = 0;
     for shard in queued {
         total += shard?;
     }
-    tracing::info!(trace, queued = total, "the due mailboxes were queued");
+    tracing::info!(trace, round = ?round, queued = total, "the mailboxes of this round were queued");
     Ok(total)
 }
 
 async fn fan_out_shard(
     store: &Store,
     queue: &Queue,
+    round: Round,
     trace: &str,
     shard: u8,
     now: Timestamp,
@@ -51,13 +87,13 @@ async fn fan_out_shard(
     let mut cursor: Option<String> = None;
     let mut queued = 0;
     for _ in 0..PAGES_MAX {
-        let page = store.due(now, shard, cursor.as_deref()).await?;
+        let page = round.page(store, shard, cursor.as_deref(), now).await?;
         let jobs: Vec<_> = page
             .items
             .into_iter()
             .map(|mailbox| JobMessage::V1 {
                 mailbox,
-                trigger: Trigger::Schedule,
+                trigger: round.trigger(),
                 target: None,
                 step: None,
                 trace: trace.to_owned(),

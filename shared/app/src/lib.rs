@@ -9,5 +9,6 @@ pub mod api;
 pub mod fan_out;
 pub mod live;
 pub mod receive_push;
+pub mod refresh;
 pub mod spend;
 pub mod sync;

@@ -7,7 +7,7 @@ use sync_core::{
     job::{Counts, Job, JobError, JobKind, JobStatus, Lane, RequestOptions, Trigger},
     sync::{Engine, Outcome, Settings, drive},
 };
-use sync_store::{JobRow, Store};
+use sync_store::{JobRow, Store, StoreError};
 
 use crate::live::{Clients, LiveSettings, LiveWorld};
 
@@ -26,6 +26,12 @@ pub struct Worker {
 #[derive(Debug, thiserror::Error)]
 #[error("the run was interrupted: {0}")]
 pub struct Interrupted(String);
+
+impl From<StoreError> for Interrupted {
+    fn from(error: StoreError) -> Self {
+        Self(error.to_string())
+    }
+}
 
 /// Looks at one mailbox. `checkpoint_at` is the time after which nothing new is begun; `owner` names
 /// this worker to people.
@@ -131,7 +137,10 @@ async fn keep_history(
         _ => return,
     };
     // Under a request it is the request's doing; a continuation without one is the second look after news.
-    let has_no_request = matches!(trigger, Trigger::Push | Trigger::Schedule | Trigger::Continuation);
+    let has_no_request = match trigger {
+        Trigger::Push | Trigger::Schedule | Trigger::Continuation | Trigger::Refresh => true,
+        Trigger::Manual | Trigger::Connect => false,
+    };
     let is_own = has_no_request && world.jobs().is_empty();
     if !is_own {
         return;

@@ -23,6 +23,8 @@ pub enum Trigger {
     Connect,
     /// A worker that could not finish.
     Continuation,
+    /// The mailbox's access token lapses within the hour.
+    Refresh,
 }
 
 /// The hint as the engine takes it.

@@ -38,6 +38,8 @@ pub struct Sync {
     pub watch_expires_at: Option<Timestamp>,
     /// Counts the credential's versions, so that a stale refusal does not park a fresh grant.
     pub credential_version: u64,
+    /// How the credential signs in: for people, nothing is decided by it.
+    pub credential_kind: CredentialKind,
 
     /// Which labels the owner chose.
     pub scope: Scope,
@@ -66,6 +68,27 @@ impl Sync {
             && progress.probe.drift == 0
             && self.totals.debts == 0
             && self.totals.waiting == 0
+    }
+}
+
+/// How a credential signs in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CredentialKind {
+    /// OAuth 2.0 with a refresh token: its owner consented.
+    #[default]
+    Oauth,
+    /// A service account's key: the domain delegated to it.
+    ServiceAccount,
+}
+
+impl CredentialKind {
+    /// The name that the API shows.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Oauth => "oauth",
+            Self::ServiceAccount => "service_account",
+        }
     }
 }
 

@@ -18,12 +18,13 @@ pub enum EndpointError {
     #[error("must be an absolute http or https URL")]
     NotAUrl,
     /// Some other machine.
-    #[error("must be loopback, or https at googleapis.com")]
+    #[error("must be loopback, or https at googleapis.com or accounts.google.com")]
     Foreign,
 }
 
 impl Endpoint {
-    /// Checks an address: loopback by http or https, or https at `googleapis.com` and below.
+    /// Checks an address: loopback by http or https, or https at `googleapis.com` and below, or at
+    /// `accounts.google.com`, where people consent.
     ///
     /// # Errors
     /// [`EndpointError`] for anything else.
@@ -33,7 +34,10 @@ impl Endpoint {
             return Err(EndpointError::NotAUrl);
         }
         let google = |name: &str| {
-            url.scheme() == "https" && (name == "googleapis.com" || name.ends_with(".googleapis.com"))
+            url.scheme() == "https"
+                && (name == "googleapis.com"
+                    || name.ends_with(".googleapis.com")
+                    || name == "accounts.google.com")
         };
         let fits = match url.host().ok_or(EndpointError::NotAUrl)? {
             Host::Domain(name) => google(name) || is_loopback(&url),
@@ -85,6 +89,7 @@ mod tests {
             "https://gmail.googleapis.com",
             "https://oauth2.googleapis.com/",
             "https://www.googleapis.com/oauth2/v3/certs",
+            "https://accounts.google.com/o/oauth2/v2/auth",
             "http://127.0.0.1:4100",
             "http://[::1]:4100",
             "http://localhost:4100",
@@ -93,6 +98,9 @@ mod tests {
         }
         for bad in [
             "http://gmail.googleapis.com",
+            "http://accounts.google.com/o/oauth2/v2/auth",
+            "https://accounts.google.com.evil.example",
+            "https://google.com",
             "https://googleapis.com.evil.example",
             "https://evilgoogleapis.com",
             "http://10.0.0.1",

@@ -40,7 +40,17 @@ pub enum GmailError {
     /// 400 `failedPrecondition`: delegation misused, or an account without Gmail.
     #[error("Gmail's precondition check failed: no Gmail on the account, or delegation misused")]
     FailedPrecondition,
-    /// The token endpoint refuses our client or the delegation.
+    /// `invalid_grant` for a service account's assertion: the key was deleted, or nobody knows the user. Never
+    /// retried.
+    #[error("Google refuses the service account's key, or does not know the user that it is to act for")]
+    KeyRefused,
+    /// `unauthorized_client` for a service account's assertion: the domain's administrator has not delegated the
+    /// scope to it, or not any more.
+    #[error(
+        "the service account may not act for this user: the domain has not delegated gmail.readonly to it"
+    )]
+    DelegationRefused,
+    /// The token endpoint refuses our client.
     #[error("the token endpoint refused the client: {reason}")]
     ClientRefused {
         /// OAuth's error code.
@@ -113,8 +123,11 @@ impl GmailError {
         // Full dice: after the repetitions the shortest waits have been used up.
         let backoff = || Disposition::Retry(retry::backoff(2, 1.0));
         match self {
-            Self::Unauthorized | Self::GrantRevoked | Self::InsufficientScope => Disposition::NeedsReauth,
+            Self::Unauthorized | Self::GrantRevoked | Self::InsufficientScope | Self::KeyRefused => {
+                Disposition::NeedsReauth
+            }
             Self::DomainPolicy
+            | Self::DelegationRefused
             | Self::Forbidden { .. }
             | Self::FailedPrecondition
             | Self::ClientRefused { .. } => Disposition::NeedsAttention,
@@ -148,6 +161,8 @@ impl GmailError {
             Self::Unauthorized
             | Self::GrantRevoked
             | Self::InsufficientScope
+            | Self::KeyRefused
+            | Self::DelegationRefused
             | Self::DomainPolicy
             | Self::Forbidden { .. }
             | Self::FailedPrecondition

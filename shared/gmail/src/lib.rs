@@ -9,6 +9,7 @@
 
 pub mod batch;
 pub mod client;
+pub mod consent;
 pub mod endpoint;
 pub mod error;
 pub mod formats;
@@ -17,12 +18,15 @@ pub mod mime;
 pub mod oauth;
 pub mod push;
 pub mod requests;
+pub mod service_account;
 mod transport;
 pub mod wire;
 
 pub use client::{Backoff, GmailClient, GmailConfig, History, REPETITIONS};
+pub use consent::{Consent, Consented};
 pub use endpoint::{Endpoint, EndpointError};
 pub use error::GmailError;
 pub use oauth::{AccessToken, ClientCredentials, RefreshToken};
 pub use push::{PushNotification, PushRejected, PushVerifier};
 pub use requests::{Account, GmailMessage, Label, RawMessage, Watch};
+pub use service_account::{KeyField, KeyProblem, ServiceAccount};

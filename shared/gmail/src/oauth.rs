@@ -1,14 +1,17 @@
 //! The token endpoint: refresh and revoke. <https://developers.google.com/identity/protocols/oauth2/web-server>
 //!
 //! `invalid_grant` ends everything at once: a revoked grant that is retried has been retried hundreds of
-//! thousands of times. Secrets have no `Debug` and are shown on the last line before the wire. Deliberately
-//! absent: the consent flow, and one-refresh-at-a-time, which needs the store.
+//! thousands of times. Secrets have no `Debug` and are shown on the last line before the wire. What leads to a
+//! grant is beside: people's consent in `consent`, a domain's delegation in `service_account`. Deliberately
+//! absent: one-refresh-at-a-time, which needs the store.
+
+use std::time::Duration;
 
 use futures::future::BoxFuture;
 use jiff::{SignedDuration, Timestamp};
 use oauth2::{
-    AsyncHttpClient, AuthType, ClientId, ClientSecret, EmptyExtraTokenFields, HttpRequest, HttpResponse,
-    RequestTokenError, Scope, StandardTokenResponse, TokenResponse as _, TokenUrl,
+    AsyncHttpClient, AuthType, ClientId, ClientSecret, EmptyExtraTokenFields, EndpointNotSet, EndpointSet,
+    HttpRequest, HttpResponse, RequestTokenError, Scope, StandardTokenResponse, TokenResponse as _, TokenUrl,
     basic::{BasicClient, BasicErrorResponse, BasicErrorResponseType, BasicTokenType},
 };
 use secrecy::{ExposeSecret as _, SecretString};
@@ -23,6 +26,11 @@ use crate::{
 const ANSWER_BYTES_MAX: u64 = 256 * 1024;
 /// Lifetime assumed when the endpoint names none, and the longest one believed.
 const LIFETIME: SignedDuration = SignedDuration::from_hours(1);
+/// The scope that is asked for: reading, and nothing else.
+pub const SCOPE: &str = "https://www.googleapis.com/auth/gmail.readonly";
+/// The scopes of which each lets mail be read whole. `gmail.metadata` does not: no bodies, no search.
+const SCOPES_THAT_READ: [&str; 3] =
+    [SCOPE, "https://www.googleapis.com/auth/gmail.modify", "https://mail.google.com/"];
 /// A token is not used in its last seconds: it would lapse on the way.
 pub const EXPIRY_MARGIN: SignedDuration = SignedDuration::from_secs(60);
 
@@ -41,6 +49,13 @@ impl AccessToken {
     /// Whether it can still be sent at `now`.
     pub fn is_usable(&self, now: Timestamp) -> bool {
         self.expires_at.duration_since(now) > EXPIRY_MARGIN
+    }
+
+    /// Whether it lets mail be read. People may leave scopes out on Google's page; an endpoint that names no
+    /// scopes has granted those that were asked for.
+    pub fn reads_mail(&self) -> bool {
+        let reads = |scope: &String| SCOPES_THAT_READ.contains(&scope.as_str());
+        self.scopes.as_ref().is_none_or(|scopes| scopes.iter().any(reads))
     }
 }
 
@@ -69,25 +84,31 @@ impl GmailClient {
         client: &ClientCredentials,
         now: Timestamp,
     ) -> Result<AccessToken, GmailError> {
-        let url =
-            TokenUrl::new(self.config().oauth_url.join("/token")).map_err(|_| GmailError::Unsendable)?;
-        let oauth = BasicClient::new(ClientId::new(client.client_id.clone()))
-            .set_client_secret(ClientSecret::new(client.client_secret.expose_secret().to_owned()))
-            .set_token_uri(url)
-            .set_auth_type(AuthType::RequestBody);
+        let oauth = self.registered(client)?;
         let grant = oauth2::RefreshToken::new(refresh_token.0.expose_secret().to_owned());
         let carrier = Carrier { client: self.clone(), now };
         let answer = oauth.exchange_refresh_token(&grant).request_async(&carrier).await;
         answer.map(|answer| access_token(&answer, now)).map_err(refusal)
     }
 
-    /// Gives a grant back. A grant that is gone already counts as given back.
+    /// Our registration, with the token endpoint.
+    pub(crate) fn registered(&self, client: &ClientCredentials) -> Result<Registered, GmailError> {
+        let url =
+            TokenUrl::new(self.config().oauth_url.join("/token")).map_err(|_| GmailError::Unsendable)?;
+        Ok(BasicClient::new(ClientId::new(client.client_id.clone()))
+            .set_client_secret(ClientSecret::new(client.client_secret.expose_secret().to_owned()))
+            .set_token_uri(url)
+            .set_auth_type(AuthType::RequestBody))
+    }
+
+    /// Gives back a grant by its refresh token, or a single access token. What is gone already counts as given
+    /// back.
     ///
     /// # Errors
     /// What the network says.
-    pub async fn revoke(&self, refresh_token: &RefreshToken, now: Timestamp) -> Result<(), GmailError> {
+    pub async fn revoke(&self, token: &SecretString, now: Timestamp) -> Result<(), GmailError> {
         let url = self.config().oauth_url.join("/revoke");
-        let form = [("token", refresh_token.0.expose_secret())];
+        let form = [("token", token.expose_secret())];
         let answer = self
             .with_retries(|| {
                 transport::send(self.http().post(&url).form(&form), self.config().timeouts, ANSWER_BYTES_MAX)
@@ -101,7 +122,11 @@ impl GmailClient {
     }
 
     /// Carries a request of the oauth2 crate over our socket, with its time-outs, bounds and retries.
-    async fn carry(&self, request: HttpRequest, now: Timestamp) -> Result<HttpResponse, GmailError> {
+    pub(crate) async fn carry(
+        &self,
+        request: HttpRequest,
+        now: Timestamp,
+    ) -> Result<HttpResponse, GmailError> {
         let (parts, body) = request.into_parts();
         let url = parts.uri.to_string();
         let answer = self
@@ -130,9 +155,9 @@ impl GmailClient {
 
 /// Our socket, as the oauth2 crate takes one. A type of its own: behind a closure the compiler could not
 /// prove that a refresh may cross threads.
-struct Carrier {
-    client: GmailClient,
-    now: Timestamp,
+pub(crate) struct Carrier {
+    pub client: GmailClient,
+    pub now: Timestamp,
 }
 
 impl<'c> AsyncHttpClient<'c> for Carrier {
@@ -144,21 +169,28 @@ impl<'c> AsyncHttpClient<'c> for Carrier {
     }
 }
 
-type TokenAnswer = StandardTokenResponse<EmptyExtraTokenFields, BasicTokenType>;
+/// The oauth2 crate's client with a token endpoint.
+type Registered = BasicClient<EndpointNotSet, EndpointNotSet, EndpointNotSet, EndpointNotSet, EndpointSet>;
 
-fn access_token(answer: &TokenAnswer, now: Timestamp) -> AccessToken {
-    let lifetime = answer
-        .expires_in()
+pub(crate) type TokenAnswer = StandardTokenResponse<EmptyExtraTokenFields, BasicTokenType>;
+
+/// When a token lapses that was given `now`.
+pub(crate) fn lapses(lifetime: Option<Duration>, now: Timestamp) -> Timestamp {
+    let lifetime = lifetime
         .and_then(|lifetime| SignedDuration::try_from(lifetime).ok())
         .map_or(LIFETIME, |lifetime| lifetime.min(LIFETIME * 24));
+    now.saturating_add(lifetime).unwrap_or(now)
+}
+
+pub(crate) fn access_token(answer: &TokenAnswer, now: Timestamp) -> AccessToken {
     AccessToken {
         token: SecretString::from(answer.access_token().secret().clone()),
-        expires_at: now.saturating_add(lifetime).unwrap_or(now),
+        expires_at: lapses(answer.expires_in(), now),
         scopes: answer.scopes().map(|scopes| scopes.iter().map(|scope: &Scope| scope.to_string()).collect()),
     }
 }
 
-fn refusal(error: RequestTokenError<GmailError, BasicErrorResponse>) -> GmailError {
+pub(crate) fn refusal(error: RequestTokenError<GmailError, BasicErrorResponse>) -> GmailError {
     match error {
         RequestTokenError::Request(error) => error,
         RequestTokenError::ServerResponse(refusal) => match refusal.error() {

@@ -9,8 +9,11 @@ use std::{future::Future, sync::Arc};
 use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent, SqsMessage};
 use jiff::{SignedDuration, Timestamp};
 use lambda_runtime::LambdaEvent;
-use sync_app::sync::{Worker, sync};
-use sync_core::job::Lane;
+use sync_app::{
+    refresh::refresh,
+    sync::{Worker, sync},
+};
+use sync_core::job::{Lane, Trigger};
 use sync_queue::{JobMessage, Queue};
 
 /// First wait before a failed job is tried again; doubles with every try.
@@ -31,8 +34,18 @@ pub async fn look_at_each(
     let handle = move |message: JobMessage, lane| {
         let (worker, owner) = (worker.clone(), owner.clone());
         async move {
-            let looked = sync(&worker, message.job(lane), message.trace(), &owner, checkpoint_at).await;
-            looked.map(drop).map_err(|interrupted| interrupted.to_string())
+            let (job, trace) = (message.job(lane), message.trace());
+            let done = match message.trigger() {
+                Trigger::Refresh => {
+                    refresh(&worker, job, trace, &owner, checkpoint_at, message.sent_at()).await
+                }
+                Trigger::Push
+                | Trigger::Schedule
+                | Trigger::Manual
+                | Trigger::Connect
+                | Trigger::Continuation => sync(&worker, job, trace, &owner, checkpoint_at).await.map(drop),
+            };
+            done.map_err(|interrupted| interrupted.to_string())
         }
     };
     Ok(run(&queue, event.payload, handle).await)

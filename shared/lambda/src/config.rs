@@ -40,6 +40,10 @@ pub struct Config {
     pub gmail_api_url: Endpoint,
     /// Google's token endpoint.
     pub google_oauth_url: Endpoint,
+    /// Google's consent page.
+    pub google_auth_url: Endpoint,
+    /// Where that page leads back to, when it is not `app_base_url` and the usual path.
+    pub google_redirect_uri: Option<String>,
     /// Google's signing keys.
     pub google_certs_url: Endpoint,
     /// `projects/P/topics/T`, when a project is configured.
@@ -98,12 +102,15 @@ impl Config {
             oauth_secret_id: reader.required("OAUTH_SECRET_ID")?,
             gmail_api_url: reader.endpoint("GMAIL_API_URL", "https://gmail.googleapis.com")?,
             google_oauth_url: reader.endpoint("GOOGLE_OAUTH_URL", "https://oauth2.googleapis.com")?,
+            google_auth_url: reader
+                .endpoint("GOOGLE_AUTH_URL", "https://accounts.google.com/o/oauth2/v2/auth")?,
+            google_redirect_uri: reader.own_address("GOOGLE_REDIRECT_URI")?,
             google_certs_url: reader
                 .endpoint("GOOGLE_CERTS_URL", "https://www.googleapis.com/oauth2/v3/certs")?,
             topic: reader.topic(),
             push: reader.push()?,
             verification_token: reader.optional("PUBSUB_VERIFICATION_TOKEN").map(SecretString::from),
-            app_base_url: reader.optional("APP_BASE_URL"),
+            app_base_url: reader.own_address("APP_BASE_URL")?,
             checkpoint: SignedDuration::from_secs(checkpoint),
             fetch_window: reader.number("FETCH_WINDOW", 25, 1..=25)?,
             quota: reader.quota()?,
@@ -175,6 +182,16 @@ impl Reader<'_> {
     fn endpoint(&self, name: &'static str, default: &str) -> Result<Endpoint, ConfigError> {
         let text = self.optional(name).unwrap_or_else(|| default.to_owned());
         Endpoint::parse(&text).map_err(|problem| error(name, problem.to_string()))
+    }
+
+    /// An address of this system: Google takes http only on the caller's own machine, and no fragment.
+    fn own_address(&self, name: &'static str) -> Result<Option<String>, ConfigError> {
+        let Some(text) = self.optional(name) else { return Ok(None) };
+        let url = url::Url::parse(&text).ok().filter(|url| url.has_host() && url.fragment().is_none());
+        let is_local = |url: &url::Url| matches!(url.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"));
+        let fits =
+            url.is_some_and(|url| url.scheme() == "https" || (url.scheme() == "http" && is_local(&url)));
+        if fits { Ok(Some(text)) } else { Err(error(name, "must be an https address, or http at localhost")) }
     }
 
     fn topic(&self) -> Option<String> {
@@ -315,6 +332,20 @@ mod tests {
             complain("CHECKPOINT_SECONDS", "299").starts_with("CHECKPOINT_SECONDS: must be at most half")
         );
         assert!(complain("QUOTA_REGIME", "free").starts_with("QUOTA_REGIME: must be current or legacy"));
+    }
+
+    #[test]
+    fn our_own_address_is_https_or_this_machines() {
+        let base = |value| with("APP_BASE_URL", value);
+        assert!(base("https://mail.example.com").is_ok() && base("http://localhost:8080").is_ok());
+        for bad in
+            ["mail.example.com", "http://mail.example.com", "https://", "ftp://localhost", "https://a/#b"]
+        {
+            let said = base(bad).expect_err(bad).to_string();
+            assert_eq!(said, "APP_BASE_URL: must be an https address, or http at localhost", "{bad}");
+        }
+        assert!(with("GOOGLE_AUTH_URL", "https://accounts.google.com/o/oauth2/v2/auth").is_ok());
+        assert!(with("GOOGLE_AUTH_URL", "https://accounts.example.com/auth").is_err());
     }
 
     #[test]

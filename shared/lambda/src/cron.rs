@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use sync_app::fan_out::fan_out;
+use sync_app::fan_out::{Round, fan_out};
 use sync_queue::Queue;
 use sync_store::Store;
 
@@ -19,6 +19,8 @@ pub struct Tick {
 pub enum Task {
     /// Queue a job for every mailbox that is due.
     FanOut,
+    /// Queue a job for every mailbox whose access token lapses within the hour.
+    Refresh,
 }
 
 /// What a task did.
@@ -35,7 +37,9 @@ pub async fn run(
     tick: Tick,
     trace: String,
 ) -> Result<Ticked, lambda_http::Error> {
-    match tick.task {
-        Task::FanOut => Ok(Ticked { queued: fan_out(store, queue, &trace, Timestamp::now()).await? }),
-    }
+    let round = match tick.task {
+        Task::FanOut => Round::Due,
+        Task::Refresh => Round::Lapsing,
+    };
+    Ok(Ticked { queued: fan_out(store, queue, round, &trace, Timestamp::now()).await? })
 }

@@ -96,6 +96,20 @@ impl JobMessage {
         }
     }
 
+    /// What made somebody look.
+    pub fn trigger(&self) -> Trigger {
+        match self {
+            Self::V1 { trigger, .. } => *trigger,
+        }
+    }
+
+    /// When it was sent.
+    pub fn sent_at(&self) -> Timestamp {
+        match self {
+            Self::V1 { sent_at, .. } => *sent_at,
+        }
+    }
+
     /// The hint as the engine takes it.
     pub fn job(&self, lane: Lane) -> Job {
         match self {

@@ -127,17 +127,37 @@ pub(crate) fn token(sha256: &str) -> Key {
     Key::new(format!("K#{sha256}"), "TOKEN")
 }
 
+/// A consent under way, by the SHA-256 of its state.
+pub(crate) fn consent(sha256: &str) -> Key {
+    Key::new(format!("S#{sha256}"), "CONSENT")
+}
+
 pub(crate) fn idempotency(tenant: &TenantId, key: &str) -> Key {
     Key::new(format!("I#{tenant}#{key}"), "JOB")
 }
 
-/// The shard of the `due` index that a mailbox is in. FNV-1a: stable for ever, which `Hash` is not.
+/// The shard of the `due` index that a mailbox is in.
 pub(crate) fn due_shard(mailbox: &MailboxId) -> AttributeValue {
+    AttributeValue::S(shard(mailbox).to_string())
+}
+
+/// The shard of the `due` index that a mailbox's credential is in.
+pub(crate) fn grant_shard(mailbox: &MailboxId) -> AttributeValue {
+    AttributeValue::S(grant_shard_name(shard(mailbox)))
+}
+
+/// One of `0..DUE_SHARDS`, as the index names it for credentials.
+pub(crate) fn grant_shard_name(shard: u8) -> String {
+    format!("grant-{shard}")
+}
+
+/// FNV-1a: stable for ever, which `Hash` is not.
+fn shard(mailbox: &MailboxId) -> u8 {
     let hash = mailbox
         .as_str()
         .bytes()
         .fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
-    AttributeValue::S((hash % u64::from(DUE_SHARDS)).to_string())
+    u8::try_from(hash % u64::from(DUE_SHARDS)).unwrap_or(0)
 }
 
 /// Partition of the date index: live rows and tombstones apart.

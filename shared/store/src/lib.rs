@@ -8,9 +8,12 @@
 //! that knows an emulator: only endpoints and credentials differ. Keys and access patterns are in
 //! `docs/DATA-MODEL.md`.
 
+use std::time::Duration;
+
 use sync_core::SignedDuration;
 
 mod commit;
+mod consents;
 mod credentials;
 mod erase;
 mod error;
@@ -29,6 +32,7 @@ mod owed;
 mod paging;
 mod quota;
 mod references;
+mod rotation;
 mod rows;
 mod table;
 mod tenants;
@@ -39,13 +43,19 @@ mod why;
 pub use error::StoreError;
 pub use quota::{LedgerOf, SeenLedger};
 pub use references::{REFERENCE_BYTES_MAX, REFERENCES_MAX};
+pub use rotation::{Rotated, RotationStage};
+pub use sync_core::state::CredentialKind;
+pub use tenants::{random_secret, token_sha256};
 pub use types::{
-    Created, Credential, CredentialKind, EmailId, Erased, EventRow, Events, HealthCheck, IdempotencyKey,
-    JobRow, ListPlace, MailQuery, NewCredential, NewMailbox, NewRequest, Page, Release, Requested, Scope,
-    StatusChange, StoredMessage, TenantRow, TokenKind, TokenRow, WhyFacts,
+    Claimed, ConsentSpent, Created, Credential, EmailId, Erased, EventRow, Events, HealthCheck,
+    IdempotencyKey, JobRow, ListPlace, MailQuery, NewCredential, NewMailbox, NewRequest, Page,
+    PendingConsent, Release, Requested, Scope, StatusChange, StoredMessage, TenantRow, TokenKind, TokenRow,
+    WhyFacts,
 };
+pub use vault::KEYS_KEPT;
 
-/// How many shards the index of due mailboxes has: a fan-out reads each of `0..DUE_SHARDS`.
+/// How many shards the index `due` has for mailboxes, and as many again for their credentials: whoever walks it
+/// reads each of `0..DUE_SHARDS`.
 pub const DUE_SHARDS: u8 = 8;
 
 /// Where a deployment keeps its things.
@@ -103,6 +113,12 @@ impl Store {
     #[must_use]
     pub fn with_dynamo(self, dynamo: aws_sdk_dynamodb::Client) -> Self {
         Self { dynamo, ..self }
+    }
+
+    /// The same store that keeps encryption keys in memory for so long, instead of five minutes.
+    #[must_use]
+    pub fn keeping_keys(self, kept: Duration) -> Self {
+        Self { vault: self.vault.keeping(kept), ..self }
     }
 
     /// The same store that keeps things for so long.

@@ -276,19 +276,30 @@ impl Store {
     ///
     /// Read from an index, so it may be a moment old: a hint too many or one tick late, never lost.
     pub async fn due(&self, now: Timestamp, shard: u8, cursor: Option<&str>) -> Result<Page<MailboxId>> {
+        self.due_page(&shard.to_string(), "SYNC", now, cursor).await
+    }
+
+    /// One page of the index `due`: whose items of this kind (`sk`) are due until then.
+    pub(crate) async fn due_page(
+        &self,
+        shard: &str,
+        sk: &str,
+        until: Timestamp,
+        cursor: Option<&str>,
+    ) -> Result<Page<MailboxId>> {
         let list = format!("due in {shard}");
         let start = match paging::decode_optional(&list, cursor)? {
             None => None,
-            Some(position) => Some(due_position(shard, &position)?),
+            Some(position) => Some(due_position(shard, sk, &position)?),
         };
         let answer = self
             .dynamo
             .query()
             .table_name(&self.config.table)
             .index_name(keys::INDEX_DUE)
-            .key_condition_expression("due_shard = :shard AND due_at <= :now")
-            .expression_attribute_values(":shard", text(shard.to_string()))
-            .expression_attribute_values(":now", time(now))
+            .key_condition_expression("due_shard = :shard AND due_at <= :until")
+            .expression_attribute_values(":shard", text(shard))
+            .expression_attribute_values(":until", time(until))
             .limit(DUE_PAGE)
             .set_exclusive_start_key(start)
             .send()
@@ -348,13 +359,13 @@ fn mailbox_of_partition(item: &Item) -> Result<MailboxId> {
 }
 
 /// The index's key of a cursor's position.
-fn due_position(shard: u8, position: &str) -> Result<Item> {
+fn due_position(shard: &str, sk: &str, position: &str) -> Result<Item> {
     let (due_at, pk) = position.split_once('/').ok_or(StoreError::Cursor)?;
     Ok(Item::from([
-        ("due_shard".to_owned(), text(shard.to_string())),
+        ("due_shard".to_owned(), text(shard)),
         ("due_at".to_owned(), number(due_at)),
         ("pk".to_owned(), text(pk)),
-        ("sk".to_owned(), text("SYNC")),
+        ("sk".to_owned(), text(sk)),
     ]))
 }
 
@@ -378,6 +389,7 @@ pub(crate) fn sync_from(item: &Item) -> Result<Sync> {
         status,
         watch_expires_at: fields.optional_time("watch_expires_at")?,
         credential_version: fields.number("credential_version")?,
+        credential_kind: fields.optional_nested("credential_kind")?.unwrap_or_default(),
         scope: fields.optional_nested("scope")?.unwrap_or_default(),
         commit: fields.number("commit")?,
         seq: fields.optional_number("seq")?.unwrap_or(0),

@@ -5,6 +5,7 @@ use aws_sdk_dynamodb::{operation::delete_item::DeleteItemError, types::ReturnVal
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use secrecy::{ExposeSecret, SecretString};
 use sync_core::{TenantId, Timestamp};
+use zeroize::Zeroizing;
 
 use crate::{
     Store, StoreError, TenantRow, TokenKind, TokenRow,
@@ -53,9 +54,7 @@ impl Store {
 
     /// Makes a token, `gst_…`: shown once, it cannot be read back.
     pub async fn create_token(&self, token: &TokenRow, now: Timestamp) -> Result<SecretString> {
-        let mut random = [0; TOKEN_BYTES];
-        aws_lc_rs::rand::fill(&mut random).map_err(|_| StoreError::Vault("no randomness".to_owned()))?;
-        let raw = SecretString::from(format!("{TOKEN_PREFIX}{}", URL_SAFE_NO_PAD.encode(random)));
+        let raw = SecretString::from(format!("{TOKEN_PREFIX}{}", random_secret()?.expose_secret()));
         let mut item = Item::from([
             ("v".to_owned(), number(SCHEMA_VERSION)),
             ("tenant".to_owned(), text(token.tenant.as_str())),
@@ -68,7 +67,7 @@ impl Store {
             item.insert("expires_at".to_owned(), time(expires_at));
             item.insert("ttl".to_owned(), ttl(expires_at));
         }
-        self.put("create token", &keys::token(&hash(&raw)), item).await?;
+        self.put("create token", &keys::token(&token_sha256(&raw)), item).await?;
         Ok(raw)
     }
 
@@ -77,7 +76,12 @@ impl Store {
         if !raw.expose_secret().starts_with(TOKEN_PREFIX) {
             return Ok(None);
         }
-        let item = self.get("find token", &keys::token(&hash(raw))).await?;
+        self.token_of_sha256(&token_sha256(raw), now).await
+    }
+
+    /// The row of a token that is valid at `now`, by its hash: whether whoever asked once may still ask.
+    pub async fn token_of_sha256(&self, sha256: &str, now: Timestamp) -> Result<Option<TokenRow>> {
+        let item = self.get("find token", &keys::token(sha256)).await?;
         let token = item.map(|item| token_from(&item)).transpose()?;
         Ok(token.filter(|token| token.kind != TokenKind::SigninCode && is_valid(token, now)))
     }
@@ -90,7 +94,7 @@ impl Store {
             .dynamo
             .delete_item()
             .table_name(&self.config.table)
-            .set_key(Some(keys::token(&hash(raw)).attributes()))
+            .set_key(Some(keys::token(&token_sha256(raw)).attributes()))
             .set_condition_expression(guard.condition_expression())
             .set_expression_attribute_names(guard.names())
             .set_expression_attribute_values(guard.values())
@@ -111,11 +115,20 @@ impl Store {
 
     /// Ends a token: sign-out, revocation.
     pub async fn delete_token(&self, raw: &SecretString) -> Result<()> {
-        self.delete("delete token", &keys::token(&hash(raw))).await
+        self.delete("delete token", &keys::token(&token_sha256(raw))).await
     }
 }
 
-fn hash(raw: &SecretString) -> String {
+/// A secret that nobody guesses: 32 random bytes in base64url, 43 characters.
+pub fn random_secret() -> Result<SecretString> {
+    let mut random = Zeroizing::new([0; TOKEN_BYTES]);
+    aws_lc_rs::rand::fill(random.as_mut_slice())
+        .map_err(|_| StoreError::Vault("no randomness".to_owned()))?;
+    Ok(SecretString::from(URL_SAFE_NO_PAD.encode(random.as_slice())))
+}
+
+/// What a token is known by: its SHA-256 in hex.
+pub fn token_sha256(raw: &SecretString) -> String {
     hex::encode(digest(&SHA256, raw.expose_secret().as_bytes()))
 }
 

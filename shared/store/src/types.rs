@@ -10,7 +10,7 @@ use sync_core::{
     job::{Counts, JobError, JobKind, JobStatus, RequestOptions, Trigger},
     message::{BodyRef, Envelope, Labels, RowHead, RowState},
     owed::Owed,
-    state::{Status, Sync, WorkKind},
+    state::{CredentialKind, Status, Sync, WorkKind},
     sync::Happened,
 };
 
@@ -385,21 +385,13 @@ pub struct TokenRow {
     pub expires_at: Option<Timestamp>,
 }
 
-/// How a credential signs in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum CredentialKind {
-    /// OAuth 2.0 with a refresh token.
-    Oauth,
-}
-
 /// A credential to be saved: a new grant of a mailbox.
 #[derive(Clone)]
 pub struct NewCredential {
     /// How it signs in.
     pub kind: CredentialKind,
-    /// The long-lived secret.
-    pub refresh_token: SecretString,
+    /// The long-lived secret: a refresh token, or a service account's key with whom it acts for.
+    pub secret: SecretString,
     /// The short-lived one, if there is one already.
     pub access_token: Option<SecretString>,
     /// When the access token lapses.
@@ -413,8 +405,8 @@ pub struct NewCredential {
 pub struct Credential {
     /// How it signs in.
     pub kind: CredentialKind,
-    /// The long-lived secret.
-    pub refresh_token: SecretString,
+    /// The long-lived secret: a refresh token, or a service account's key with whom it acts for.
+    pub secret: SecretString,
     /// The short-lived one.
     pub access_token: Option<SecretString>,
     /// When the access token lapses.
@@ -423,6 +415,56 @@ pub struct Credential {
     pub scopes: Vec<String>,
     /// Grows with every new grant; equals `SYNC.credential_version` of its time.
     pub version: u64,
+    /// How often this grant's access token has been refreshed.
+    pub refreshes: u64,
+    /// When it was refreshed last, or granted.
+    pub refreshed_at: Option<Timestamp>,
+    /// When Google said that the grant is gone, if it did: nobody asks again.
+    pub refused_at: Option<Timestamp>,
+}
+
+/// What came of the wish to refresh a mailbox's access token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Claimed {
+    /// Ours to do, and nobody else's for a few seconds; the text names the claim.
+    Ours(String),
+    /// Somebody is at it, at the longest until then.
+    Held(Timestamp),
+    /// It is not the credential that was read any more: read it again.
+    Changed,
+}
+
+/// A consent under way: what its beginning tells its end.
+#[derive(Clone)]
+pub struct PendingConsent {
+    /// Whose mailbox it is to be.
+    pub tenant: TenantId,
+    /// SHA-256 of the token or session that asked: it must be good still when the browser comes back.
+    pub asked_with: String,
+    /// Whether a person asked in the dashboard: it is where the browser goes back to.
+    pub from_dashboard: bool,
+    /// PKCE's verifier.
+    pub verifier: SecretString,
+    /// Where Google sends the browser back to.
+    pub redirect_uri: String,
+    /// Where the browser goes then, a path of our own.
+    pub return_to: Option<String>,
+    /// The mailbox that is connected again: no other account's grant will do.
+    pub mailbox: Option<MailboxId>,
+    /// When it lapses.
+    pub expires_at: Timestamp,
+}
+
+/// What came of spending a consent's state.
+pub enum ConsentSpent {
+    /// Of all who tried, this one has it.
+    Taken(Box<PendingConsent>),
+    /// Ten minutes are over.
+    Lapsed,
+    /// It was begun in another browser; it is not spent.
+    AnotherBrowser,
+    /// Used, or never ours.
+    Unknown,
 }
 
 /// Whether erasing a mailbox is done.

@@ -1,11 +1,11 @@
 //! Encryption of secrets at rest: AES-256-GCM with keys from Secrets Manager.
 //!
-//! The associated data names the mailbox and the field, so that a ciphertext moved to another row or
-//! attribute does not open. The id of the key is stored beside, so that keys can be rotated. Keys are kept
-//! for five minutes: Secrets Manager costs money and milliseconds by the call.
+//! The associated data names the owner (a mailbox, a consent) and the field, so that a ciphertext moved to another
+//! row or attribute does not open. The id of the key is stored beside, so that keys can be rotated (`rotation`).
+//! Keys are kept for five minutes: Secrets Manager costs money and milliseconds by the call.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -15,10 +15,13 @@ use aws_lc_rs::{
     hkdf::{HKDF_SHA256, KeyType, Salt},
 };
 use aws_sdk_dynamodb::{primitives::Blob, types::AttributeValue};
+use aws_sdk_secretsmanager::{
+    error::SdkError, operation::update_secret_version_stage::UpdateSecretVersionStageError,
+};
 use secrecy::{ExposeSecret, SecretString};
-use sync_core::MailboxId;
+use sync_core::Timestamp;
 use tokio::sync::Mutex;
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
 use crate::{
     StoreError,
@@ -27,12 +30,15 @@ use crate::{
 
 type Result<T> = std::result::Result<T, StoreError>;
 
-/// How long keys are kept.
-const KEYS_KEPT: Duration = Duration::from_mins(5);
+/// How long keys are kept in memory, at the longest: for so long after a rotation began, somebody may still seal with
+/// the key before.
+pub const KEYS_KEPT: Duration = Duration::from_mins(5);
 /// Bytes of a key.
 const KEY_BYTES: usize = 32;
 /// What the derived keys are for.
 const PURPOSE: &[u8] = b"gmail-sync credentials v1";
+/// Label of a version of the secret that is on its way to be the current one.
+const ROTATION_STAGE: &str = "gmail-sync-rotation";
 /// The least that a key's text may have: `GenerateSecretString` makes 32 characters and more.
 const KEY_TEXT_MIN: usize = 16;
 
@@ -41,6 +47,7 @@ const KEY_TEXT_MIN: usize = 16;
 pub(crate) struct Vault {
     client: aws_sdk_secretsmanager::Client,
     secret_id: String,
+    kept: Duration,
     // Held over the call, so that many readers cause one call.
     cache: Arc<Mutex<Option<Cached>>>,
 }
@@ -54,40 +61,64 @@ struct Keys {
     keys: HashMap<String, Zeroizing<[u8; KEY_BYTES]>>,
 }
 
+/// The secret, not parsed.
+struct KeySecret {
+    text: Zeroizing<String>,
+    version: String,
+    since: Timestamp,
+}
+
+/// Texts of keys by their ids.
+pub(crate) type Texts = BTreeMap<String, Zeroizing<String>>;
+
+/// The secret as a rotation reads it.
+pub(crate) struct KeyTexts {
+    pub current: String,
+    pub texts: Texts,
+    /// Which version of the secret it is.
+    pub version: String,
+    pub since: Timestamp,
+}
+
 impl Vault {
     pub fn new(client: aws_sdk_secretsmanager::Client, secret_id: String) -> Self {
-        Self { client, secret_id, cache: Arc::default() }
+        Self { client, secret_id, kept: KEYS_KEPT, cache: Arc::default() }
     }
 
-    /// Encrypts a secret for this mailbox and field.
+    /// The same vault, with a cache of its own that keeps keys for so long.
+    pub fn keeping(self, kept: Duration) -> Self {
+        Self { kept, cache: Arc::default(), ..self }
+    }
+
+    /// Encrypts a secret for this owner and field.
     pub async fn seal(
         &self,
-        mailbox: &MailboxId,
+        owner: &str,
         field: &'static str,
         secret: &SecretString,
     ) -> Result<AttributeValue> {
-        self.keys(KEYS_KEPT).await?.seal(mailbox, field, secret)
+        self.keys(self.kept).await?.seal(owner, field, secret)
     }
 
-    /// Decrypts what [`Vault::seal`] made for the same mailbox and field.
+    /// Decrypts what [`Vault::seal`] made for the same owner and field.
     pub async fn open(
         &self,
-        mailbox: &MailboxId,
+        owner: &str,
         field: &'static str,
         sealed: &AttributeValue,
     ) -> Result<SecretString> {
         let (key_id, bytes) = parts(field, sealed)?;
-        let mut keys = self.keys(KEYS_KEPT).await?;
+        let mut keys = self.keys(self.kept).await?;
         if !keys.keys.contains_key(key_id) {
             // Another instance may have seen a rotation that we have not: look once.
             keys = self.keys(Duration::ZERO).await?;
         }
-        keys.open(mailbox, field, key_id, bytes)
+        keys.open(owner, field, key_id, bytes)
     }
 
     /// Whether the keys can be had.
     pub async fn check(&self) -> Result<()> {
-        self.keys(KEYS_KEPT).await.map(|_| ())
+        self.keys(self.kept).await.map(|_| ())
     }
 
     /// The keys, not older than this.
@@ -98,6 +129,14 @@ impl Vault {
         {
             return Ok(Arc::clone(keys));
         }
+        let secret = self.secret().await?;
+        let keys = Arc::new(Keys::parse(&secret.text)?);
+        *cache = Some((Instant::now(), Arc::clone(&keys)));
+        Ok(keys)
+    }
+
+    /// The secret as it is now, past the cache.
+    async fn secret(&self) -> Result<KeySecret> {
         let answer = self
             .client
             .get_secret_value()
@@ -105,27 +144,82 @@ impl Vault {
             .send()
             .await
             .map_err(|error| StoreError::from_sdk("read encryption keys", &error))?;
-        let secret = Zeroizing::new(answer.secret_string.unwrap_or_default());
-        let keys = Arc::new(Keys::parse(&secret)?);
-        *cache = Some((Instant::now(), Arc::clone(&keys)));
-        Ok(keys)
+        let since = answer.created_date.and_then(|date| date.to_millis().ok());
+        let since = since.and_then(|ms| Timestamp::from_millisecond(ms).ok());
+        Ok(KeySecret {
+            text: Zeroizing::new(answer.secret_string.unwrap_or_default()),
+            version: answer.version_id.unwrap_or_default(),
+            // A secret that does not say when it was made counts as made just now: nothing is removed too early.
+            since: since.unwrap_or(Timestamp::MAX),
+        })
+    }
+
+    /// The keys as they are now, texts included; our own cache is as new.
+    pub async fn key_texts(&self) -> Result<KeyTexts> {
+        let secret = self.secret().await?;
+        // Checks more than the reading does: a wrong secret is not made worse.
+        let keys = Keys::parse(&secret.text)?;
+        *self.cache.lock().await = Some((Instant::now(), Arc::new(keys)));
+        let (current, texts) = entries(&secret.text)?;
+        Ok(KeyTexts { current, texts, version: secret.version, since: secret.since })
+    }
+
+    /// Writes the secret anew, on condition that its current version is still the one that was read. Whether it was.
+    pub async fn replace_keys(&self, read_version: &str, current: &str, texts: &Texts) -> Result<bool> {
+        let mut entries: HashMap<&str, &str> =
+            texts.iter().map(|(id, key_text)| (id.as_str(), key_text.as_str())).collect();
+        entries.insert("current", current);
+        let text = Zeroizing::new(serde_json::to_string(&entries).unwrap_or_default());
+        Keys::parse(&text)?;
+        let failed = |error| StoreError::from_sdk("write encryption keys", &error);
+        // Under a label of its own first: the secret of a rotation that lost the race must never be the current one.
+        let put = self.client.put_secret_value().secret_id(&self.secret_id).secret_string(text.as_str());
+        let put = put.version_stages(ROTATION_STAGE).send().await.map_err(failed)?;
+        let moved = self
+            .client
+            .update_secret_version_stage()
+            .secret_id(&self.secret_id)
+            .version_stage("AWSCURRENT")
+            .set_move_to_version_id(put.version_id)
+            .remove_from_version_id(read_version)
+            .send()
+            .await;
+        match moved {
+            Ok(_) => Ok(true),
+            Err(error) if is_elsewhere(&error) => Ok(false),
+            Err(error) => Err(StoreError::from_sdk("write encryption keys", &error)),
+        }
+    }
+
+    /// Lets the secret's version before this one go: without a label it can be read no more.
+    pub async fn forget_previous(&self, version: &str) -> Result<()> {
+        let forgotten = self
+            .client
+            .update_secret_version_stage()
+            .secret_id(&self.secret_id)
+            .version_stage("AWSPREVIOUS")
+            .remove_from_version_id(version)
+            .send()
+            .await;
+        match forgotten {
+            Ok(_) => Ok(()),
+            // It has gone already.
+            Err(error) if is_elsewhere(&error) => Ok(()),
+            Err(error) => Err(StoreError::from_sdk("forget encryption keys", &error)),
+        }
     }
 }
 
 impl Keys {
     /// Reads `{"current": "k1", "k1": "…", …}`. Errors name the entry, never its text.
     fn parse(secret: &str) -> Result<Self> {
-        let wrong = |what: &str| StoreError::Vault(format!("the encryption secret: {what}"));
-        let mut entries: HashMap<String, String> =
-            serde_json::from_str(secret).map_err(|_| wrong("must be a JSON object of texts"))?;
-        let current = entries.remove("current").ok_or_else(|| wrong("`current` is missing"))?;
+        let (current, texts) = entries(secret)?;
         let mut keys = HashMap::new();
-        for (id, mut key_text) in entries {
+        for (id, key_text) in texts {
             if key_text.len() < KEY_TEXT_MIN {
                 return Err(wrong(&format!("`{id}` must have at least {KEY_TEXT_MIN} characters")));
             }
             keys.insert(id, derive(key_text.as_bytes())?);
-            key_text.zeroize();
         }
         if !keys.contains_key(&current) {
             return Err(wrong("there is no key of the name that `current` gives"));
@@ -140,11 +234,11 @@ impl Keys {
         RandomizedNonceKey::new(&AES_256_GCM, key.as_slice()).map_err(|_| failed("no key"))
     }
 
-    fn seal(&self, mailbox: &MailboxId, field: &str, secret: &SecretString) -> Result<AttributeValue> {
+    fn seal(&self, owner: &str, field: &str, secret: &SecretString) -> Result<AttributeValue> {
         let mut buffer = secret.expose_secret().as_bytes().to_vec();
         let nonce = self
             .key(&self.current)?
-            .seal_in_place_append_tag(associated(mailbox, field), &mut buffer)
+            .seal_in_place_append_tag(associated(owner, field), &mut buffer)
             .map_err(|_| failed("encryption failed"))?;
         let mut bytes = nonce.as_ref().to_vec();
         bytes.extend_from_slice(&buffer);
@@ -154,18 +248,44 @@ impl Keys {
         ])))
     }
 
-    fn open(&self, mailbox: &MailboxId, field: &str, key_id: &str, bytes: &[u8]) -> Result<SecretString> {
+    fn open(&self, owner: &str, field: &str, key_id: &str, bytes: &[u8]) -> Result<SecretString> {
         let (nonce, ciphertext) =
             bytes.split_at_checked(NONCE_LEN).ok_or_else(|| failed("too short to be encrypted"))?;
         let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| failed("no nonce"))?;
         let mut buffer = Zeroizing::new(ciphertext.to_vec());
         let opened = self
             .key(key_id)?
-            .open_in_place(nonce, associated(mailbox, field), &mut buffer)
-            .map_err(|_| failed("decryption failed: another key, mailbox or field"))?;
+            .open_in_place(nonce, associated(owner, field), &mut buffer)
+            .map_err(|_| failed("decryption failed: another key, owner or field"))?;
         let secret = std::str::from_utf8(opened).map_err(|_| failed("the secret is no text"))?;
         Ok(SecretString::from(secret))
     }
+}
+
+/// Whether a label was refused because another version has it.
+fn is_elsewhere(error: &SdkError<UpdateSecretVersionStageError>) -> bool {
+    error.as_service_error().is_some_and(UpdateSecretVersionStageError::is_invalid_parameter_exception)
+}
+
+/// The entries of the secret: the name of the current key, and the texts of all.
+fn entries(secret: &str) -> Result<(String, Texts)> {
+    let mut entries: BTreeMap<String, Zeroizing<String>> =
+        serde_json::from_str::<BTreeMap<String, String>>(secret)
+            .map_err(|_| wrong("must be a JSON object of texts"))?
+            .into_iter()
+            .map(|(id, key_text)| (id, Zeroizing::new(key_text)))
+            .collect();
+    let current = entries.remove("current").ok_or_else(|| wrong("`current` is missing"))?;
+    Ok((current.to_string(), entries))
+}
+
+fn wrong(what: &str) -> StoreError {
+    StoreError::Vault(format!("the encryption secret: {what}"))
+}
+
+/// The id of the key that an attribute is sealed with.
+pub(crate) fn key_of<'a>(field: &'static str, sealed: &'a AttributeValue) -> Result<&'a str> {
+    parts(field, sealed).map(|(key_id, _)| key_id)
 }
 
 /// The parts of a sealed attribute: the key's id, and nonce and ciphertext.
@@ -179,9 +299,9 @@ fn parts<'a>(field: &'static str, sealed: &'a AttributeValue) -> Result<(&'a str
     }
 }
 
-/// Ids have no line feed, so no two pairs give one text.
-fn associated(mailbox: &MailboxId, field: &str) -> Aad<Vec<u8>> {
-    Aad::from(format!("{mailbox}\n{field}").into_bytes())
+/// Owners' names have no line feed, so no two pairs give one text.
+fn associated(owner: &str, field: &str) -> Aad<Vec<u8>> {
+    Aad::from(format!("{owner}\n{field}").into_bytes())
 }
 
 /// The key of a text: HKDF-SHA256, because `GenerateSecretString` makes characters, not bytes.
@@ -213,35 +333,31 @@ mod tests {
         Keys::parse(secret).expect("a secret")
     }
 
-    fn mailbox(id: &str) -> MailboxId {
-        id.parse().expect("an id")
-    }
-
     const ONE: &str = r#"{"current":"k1","k1":"0123456789abcdef"}"#;
     const BOTH: &str = r#"{"current":"k2","k1":"0123456789abcdef","k2":"fedcba9876543210"}"#;
 
     fn open(keys: &Keys, id: &str, field: &'static str, sealed: &AttributeValue) -> Result<String> {
         let (key_id, bytes) = parts(field, sealed)?;
-        keys.open(&mailbox(id), field, key_id, bytes).map(|secret| secret.expose_secret().to_owned())
+        keys.open(id, field, key_id, bytes).map(|secret| secret.expose_secret().to_owned())
     }
 
     #[test]
     fn a_secret_opens_for_its_own_mailbox_and_field_only() {
         let keys = keys(ONE);
-        let sealed = keys.seal(&mailbox("mbx_1"), "refresh_token", &"1//secret".into()).expect("sealed");
+        let sealed = keys.seal("mbx_1", "refresh_token", &"1//secret".into()).expect("sealed");
         assert_eq!(open(&keys, "mbx_1", "refresh_token", &sealed).expect("opened"), "1//secret");
         assert!(open(&keys, "mbx_2", "refresh_token", &sealed).is_err());
         assert!(open(&keys, "mbx_1", "access_token", &sealed).is_err());
-        let again = keys.seal(&mailbox("mbx_1"), "refresh_token", &"1//secret".into()).expect("sealed");
+        let again = keys.seal("mbx_1", "refresh_token", &"1//secret".into()).expect("sealed");
         assert_ne!(sealed, again, "each sealing has its own nonce");
     }
 
     #[test]
     fn after_a_rotation_old_secrets_open_and_new_ones_use_the_new_key() {
-        let old = keys(ONE).seal(&mailbox("mbx_1"), "refresh_token", &"old".into()).expect("sealed");
+        let old = keys(ONE).seal("mbx_1", "refresh_token", &"old".into()).expect("sealed");
         let rotated = keys(BOTH);
         assert_eq!(open(&rotated, "mbx_1", "refresh_token", &old).expect("opened"), "old");
-        let new = rotated.seal(&mailbox("mbx_1"), "refresh_token", &"new".into()).expect("sealed");
+        let new = rotated.seal("mbx_1", "refresh_token", &"new".into()).expect("sealed");
         assert_eq!(parts("refresh_token", &new).expect("parts").0, "k2");
         let error = open(&keys(ONE), "mbx_1", "refresh_token", &new).expect_err("no such key");
         assert!(error.to_string().contains("does not have any more"), "{error}");

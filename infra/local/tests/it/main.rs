@@ -7,6 +7,7 @@
 mod bad_input;
 mod browser;
 mod corpus;
+mod credentials;
 mod feed;
 mod flow;
 mod hostile_mail;

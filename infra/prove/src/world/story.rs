@@ -78,6 +78,7 @@ pub fn job(job: &Job) -> String {
         (Trigger::Schedule, _) => "the schedule says that the mailbox is due".into(),
         (Trigger::Manual, _) => "somebody asked".into(),
         (Trigger::Connect, _) => "the mailbox was connected".into(),
+        (Trigger::Refresh, _) => "the access token was refused when it was to be refreshed".into(),
         (Trigger::Continuation, _) => match job.step {
             Some(step) => format!("a continuation of step {step}"),
             None => "a hint to look again".into(),

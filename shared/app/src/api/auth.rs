@@ -13,7 +13,7 @@ use axum::{
 use jiff::Timestamp;
 use secrecy::SecretString;
 use sync_core::TenantId;
-use sync_store::{Scope, TokenKind, TokenRow};
+use sync_store::{Scope, TokenKind, TokenRow, token_sha256};
 
 use super::{ApiState, problem::Problem};
 
@@ -61,6 +61,10 @@ pub struct Caller<N> {
     pub tenant: TenantId,
     /// What its token allows.
     pub scopes: Vec<Scope>,
+    /// Whether a person asks, in a browser that is signed in.
+    pub is_session: bool,
+    /// SHA-256 of the token or session.
+    pub asked_with: String,
     needs: PhantomData<N>,
 }
 
@@ -68,23 +72,45 @@ impl<N: Needs> FromRequestParts<Arc<ApiState>> for Caller<N> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &Arc<ApiState>) -> Result<Self, Problem> {
-        let token = if let Some(bearer) = bearer(&parts.headers)? {
-            find(state, &bearer, TokenKind::Api).await?
-        } else {
-            let cookie = session_cookie(&parts.headers).ok_or_else(Problem::unauthorized)?;
-            let session = find(state, &cookie, TokenKind::Session).await?;
-            if !parts.method.is_safe() && !is_own_page(&parts.headers) {
-                return Err(Problem::forbidden(
-                    "A session changes something only from its own pages, with x-requested-with: gmail-sync.",
-                ));
-            }
-            session
-        };
+        let (raw, kind) = presented(&parts.headers)?.ok_or_else(Problem::unauthorized)?;
+        let token = find(state, &raw, kind).await?;
+        let is_session = kind == TokenKind::Session;
+        if is_session && !parts.method.is_safe() && !is_own_page(&parts.headers) {
+            return Err(Problem::forbidden(
+                "A session changes something only from its own pages, with x-requested-with: gmail-sync.",
+            ));
+        }
         if !allows(&token.scopes, N::SCOPE) {
             return Err(Problem::forbidden(format!("The token lacks the scope {}.", name(N::SCOPE))));
         }
-        Ok(Self { tenant: token.tenant, scopes: token.scopes, needs: PhantomData })
+        let asked_with = token_sha256(&raw);
+        Ok(Self { tenant: token.tenant, scopes: token.scopes, is_session, asked_with, needs: PhantomData })
     }
+}
+
+/// The token that a request carries, good or not: a program's, else a browser's session.
+fn presented(headers: &HeaderMap) -> Result<Option<(SecretString, TokenKind)>, Problem> {
+    if let Some(bearer) = bearer(headers)? {
+        return Ok(Some((bearer, TokenKind::Api)));
+    }
+    Ok(session_cookie(headers).map(|session| (session, TokenKind::Session)))
+}
+
+/// The tenant of whoever calls a route that needs no token, if a good one is there.
+pub(super) async fn tenant_of(state: &ApiState, headers: &HeaderMap) -> Result<Option<TenantId>, Problem> {
+    let Some((raw, kind)) = presented(headers)? else { return Ok(None) };
+    let found = state.store.find_token(&raw, Timestamp::now()).await?;
+    Ok(found.filter(|token| token.kind == kind).map(|token| token.tenant))
+}
+
+/// Whether the token or session of this hash is still good, of this tenant, and allowed to connect mailboxes.
+pub(super) async fn still_connects(
+    state: &ApiState,
+    sha256: &str,
+    tenant: &TenantId,
+) -> Result<bool, Problem> {
+    let found = state.store.token_of_sha256(sha256, Timestamp::now()).await?;
+    Ok(found.is_some_and(|token| token.tenant == *tenant && allows(&token.scopes, Scope::Sync)))
 }
 
 async fn find(state: &ApiState, raw: &SecretString, kind: TokenKind) -> Result<TokenRow, Problem> {
@@ -111,10 +137,15 @@ fn bearer(headers: &HeaderMap) -> Result<Option<SecretString>, Problem> {
 
 /// The session's token out of the cookies.
 pub(super) fn session_cookie(headers: &HeaderMap) -> Option<SecretString> {
+    cookie(headers, [COOKIE, COOKIE_SECURE])
+}
+
+/// The cookie of one of these names.
+pub(super) fn cookie(headers: &HeaderMap, names: [&str; 2]) -> Option<SecretString> {
     let cookies = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
     let mut pairs = cookies.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
     pairs
-        .find(|(name, value)| (*name == COOKIE || *name == COOKIE_SECURE) && value.len() <= TOKEN_BYTES_MAX)
+        .find(|(name, value)| names.contains(name) && value.len() <= TOKEN_BYTES_MAX)
         .map(|(_, value)| SecretString::from(value))
 }
 

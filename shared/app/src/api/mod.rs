@@ -1,14 +1,17 @@
 //! The HTTPS API and the dashboard's pages.
 //!
-//! Invariant: every route is authenticated but `/health`, sign-in and the static files, and answers only
-//! about the caller's own tenant. Handlers parse, call the store, and answer; a sync is only ever *asked* for
+//! Invariant: every route is authenticated but `/health`, sign-in, the way back from Google's consent page (whose
+//! state was given to an authenticated caller) and the static files, and answers only about the caller's own tenant. Handlers parse, call the store, and answer; a sync is only ever *asked* for
 //! here, never done. What is read comes from the replica; Gmail is called to connect and let go, to check a label
-//! that somebody selects, and to say where counters differ. Deliberately absent: rate limits, service accounts.
+//! that somebody selects, and to say where counters differ. Deliberately absent: rate limits.
 
 mod attachments;
 pub mod auth;
 mod body;
 mod changes;
+mod connect;
+mod consent;
+mod consent_page;
 mod drift;
 mod emails;
 mod health;
@@ -38,8 +41,11 @@ use axum::{
     middleware,
     routing::{get, post},
 };
-use sync_core::{EmailAddress, MailboxId, quota::Priority};
-use sync_gmail::{ClientCredentials, GmailClient};
+use sync_core::{
+    EmailAddress, MailboxId, SignedDuration, Timestamp,
+    quota::{Method, Priority},
+};
+use sync_gmail::{ClientCredentials, GmailClient, GmailError};
 use sync_queue::Queue;
 use sync_store::Store;
 use tower_http::set_header::SetResponseHeaderLayer;
@@ -47,9 +53,10 @@ use tower_http::set_header::SetResponseHeaderLayer;
 use crate::{
     account::{Account, Gmail},
     live::Clients,
-    spend::Project,
+    spend::{Project, Purse, out_of_quota},
 };
 
+pub use consent::ConsentConfig;
 use health::HealthCache;
 pub use view::SyncIntervals;
 
@@ -69,6 +76,8 @@ pub struct ApiConfig {
     pub intervals: SyncIntervals,
     /// `projects/P/topics/T` for Gmail's watch; without one mailboxes are polled.
     pub watch_topic: Option<String>,
+    /// Google's consent page, and the way back from it.
+    pub consent: ConsentConfig,
     /// Whether people reach this over HTTPS, when that is known. Otherwise the request says so.
     pub https: Option<bool>,
     /// Longest `?wait=true`: 25 seconds, because the gateway ends at 30.
@@ -105,6 +114,16 @@ impl ApiState {
         Self { store, queue, gmail, oauth, project, config, health: HealthCache::default() }
     }
 
+    /// Pays for one call for an address, before there is a mailbox or when there is none any more.
+    async fn pay(&self, address: &EmailAddress, method: Method) -> Result<(), GmailError> {
+        let mut purse = Purse::new(Arc::clone(&self.project), address.clone());
+        let taken = purse.take(method, 1, 1, Priority::Manual, Timestamp::now()).await;
+        match taken.map_err(GmailError::NotSent)?.count {
+            0 => Err(GmailError::NotSent(out_of_quota(SignedDuration::ZERO))),
+            _ => Ok(()),
+        }
+    }
+
     /// A mailbox's Gmail, for what somebody waits for.
     fn account(&self, mailbox: &MailboxId, address: &EmailAddress) -> Account {
         let Self { store, gmail: client, oauth, project, .. } = self;
@@ -118,12 +137,15 @@ impl ApiState {
 /// Mailboxes: connecting, settings, syncing, watching, operating.
 fn mailbox_routes() -> Router<Arc<ApiState>> {
     Router::new()
-        .route("/api/integrations", get(integrations::list).post(integrations::connect))
+        .route("/api/integrations", get(integrations::list).post(connect::connect))
         .route("/api/integrations/{mailbox}", get(integrations::get).delete(integrations::disconnect))
         .route(
             "/api/integrations/{mailbox}/settings",
             get(settings::get).put(settings::put).patch(settings::patch),
         )
+        .route("/gmail/auth/url", get(consent::begin))
+        .route("/gmail/auth/callback", get(consent::finish))
+        .route("/api/google/callback", get(consent::finish))
         .route("/api/sync/{mailbox}", post(syncs::incremental))
         .route("/api/sync/{mailbox}/initial", post(syncs::initial))
         .route("/api/sync/{mailbox}/historical", post(syncs::historical))

@@ -112,6 +112,11 @@ impl Problem {
         self.status
     }
 
+    /// What is wrong, in a sentence for the caller.
+    pub fn detail(&self) -> &str {
+        &self.detail
+    }
+
     /// The fields at fault.
     pub fn errors(&self) -> &[FieldError] {
         &self.errors

@@ -126,15 +126,36 @@ async fn begin(state: &ApiState, row: TokenRow, headers: &HeaderMap) -> Result<R
 }
 
 fn cookie(state: &ApiState, headers: &HeaderMap, value: &str, seconds: i64) -> HeaderValue {
+    let names = [COOKIE, COOKIE_SECURE];
+    Cookie { names, value, same_site: "Strict", seconds }.header(is_https(state, headers))
+}
+
+/// A cookie that no script can read.
+pub(super) struct Cookie<'a> {
+    /// Its names over HTTP and over HTTPS.
+    pub names: [&'static str; 2],
+    pub value: &'a str,
+    /// Whether it comes along when another site leads here (`Lax`), or not (`Strict`).
+    pub same_site: &'static str,
+    pub seconds: i64,
+}
+
+impl Cookie<'_> {
+    /// As `Set-Cookie` takes it.
+    pub fn header(&self, https: bool) -> HeaderValue {
+        let Self { names: [plain, secure], value, same_site, seconds } = self;
+        let (name, end) = if https { (secure, "; Secure") } else { (plain, "") };
+        let line = format!("{name}={value}; Path=/; Max-Age={seconds}; HttpOnly; SameSite={same_site}{end}");
+        let mut header = HeaderValue::from_str(&line).unwrap_or_else(|_| HeaderValue::from_static(""));
+        header.set_sensitive(true);
+        header
+    }
+}
+
+/// Whether people come over HTTPS: as configured, else as the gateway says.
+pub(super) fn is_https(state: &ApiState, headers: &HeaderMap) -> bool {
     let forwarded = headers.get("x-forwarded-proto").is_some_and(|proto| proto.as_bytes() == b"https");
-    let line = if state.config.https.unwrap_or(forwarded) {
-        format!("{COOKIE_SECURE}={value}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Strict; Secure")
-    } else {
-        format!("{COOKIE}={value}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Strict")
-    };
-    let mut header = HeaderValue::from_str(&line).unwrap_or_else(|_| HeaderValue::from_static(""));
-    header.set_sensitive(true);
-    header
+    state.config.https.unwrap_or(forwarded)
 }
 
 /// The page again, with a complaint: people get a page, not a problem document.

@@ -44,7 +44,7 @@ const WORDS = {
   backfill: ["busy", "Backfilling", "Older mail is still on its way."],
   behind: ["warn", "Behind", "A sync is due, messages are still owed, or the counters differ."],
   new: ["busy", "Waiting", "Its first sync has not ended yet."],
-  needs_reauth: ["bad", "Needs sign-in", "Google ended the grant: connect the mailbox again."],
+  needs_reauth: ["bad", "Needs sign-in", "The grant is gone: its owner connects the mailbox again."],
   needs_attention: ["bad", "Needs attention", "It stopped, and somebody must look: resume it once you have."],
   paused: ["idle", "Paused", "Nothing is synced until it is resumed."],
   deactivated: ["idle", "Disconnected", "The stored mail stays."],

@@ -3,6 +3,7 @@
 // One page at a time; a refresh never takes the focus, the scroll position or a half-written filter away.
 
 import { api, toast } from "./api.js";
+import { greetConnected } from "./connect.js";
 import { openMailbox } from "./mailbox.js";
 import { openOverview } from "./overview.js";
 
@@ -51,4 +52,5 @@ api("/api/session").then((session) => {
   tenant.textContent = session.tenantName ?? session.tenantId;
   tenant.hidden = false;
 }).catch(() => {});
+greetConnected();
 route();

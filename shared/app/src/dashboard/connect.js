@@ -1,21 +1,23 @@
-// Connecting a mailbox: a dialog that gives a refresh token to the API.
+// Connecting a mailbox: Google's own page, or a refresh token for those who have one.
 
 import { api, toast } from "./api.js";
 import { h, icon } from "./dom.js";
 
-/** Opens the dialog; `after` is called with the mailbox when it is connected. */
+/** Where Google's page is reached; `mailbox` is the one to connect again. */
+export const consentPath = (mailbox) => mailbox?.reconnect ?? "/gmail/auth/url?redirect=true";
+
+/** Opens the dialog; `after` is called with the mailbox when it is connected by token. */
 export function openConnect(after) {
   const complaint = h("p", { class: "complaint", role: "alert", hidden: true });
   const token = h("input", { id: "refresh-token", type: "password", autocomplete: "off", spellcheck: "false", required: true, maxlength: "4096", placeholder: "1//0g…" });
-  const submit = h("button", { class: "button primary", type: "submit" }, icon("plus"), "Connect");
+  const submit = h("button", { class: "button", type: "submit" }, icon("plus"), "Connect");
   const cancel = h("button", { class: "button quiet", type: "button", on: { click: () => dialog.close() } }, "Cancel");
-  const form = h("form", {},
-    h("h2", { id: "connect-title" }, "Connect a mailbox"),
-    h("p", { class: "muted" }, "Paste the refresh token of a Google grant with ", h("code", {}, "gmail.readonly"), ". The address comes from Gmail, the token is kept encrypted, and the newest mails are here seconds later."),
+  const google = h("a", { class: "button primary wide", href: consentPath() }, icon("mail"), "Continue with Google");
+  const form = h("form", { class: "by-token" },
     complaint,
     h("label", { for: "refresh-token" }, "Refresh token"), token,
-    h("p", { class: "muted small" }, "With the local simulator: ", h("code", {}, "sim:"), " and the address of one of its mailboxes."),
-    h("div", { class: "dialog-foot" }, cancel, submit));
+    h("p", { class: "muted small" }, "Of this installation's OAuth client, with ", h("code", {}, "gmail.readonly"), ". With the local simulator: ", h("code", {}, "sim:"), " and the address of one of its mailboxes."),
+    h("div", { class: "dialog-foot" }, submit));
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
     submit.disabled = true;
@@ -32,8 +34,28 @@ export function openConnect(after) {
       submit.disabled = false;
     }
   });
-  const dialog = h("dialog", { class: "dialog", "aria-labelledby": "connect-title", on: { close: () => dialog.remove() } }, form);
+  const dialog = h("dialog", { class: "dialog", "aria-labelledby": "connect-title", on: { close: () => dialog.remove() } },
+    h("h2", { id: "connect-title" }, "Connect a mailbox"),
+    h("p", { class: "muted" }, "Google asks its owner for leave to read it, and nothing else. What is granted is kept encrypted, and the newest mails are here seconds later."),
+    google,
+    h("details", {}, h("summary", {}, "With a refresh token instead"), form),
+    h("div", { class: "dialog-foot" }, cancel));
   document.body.append(dialog);
   dialog.showModal();
-  token.focus();
+  google.focus();
+}
+
+/** A link to Google's page for a mailbox whose grant is gone; null for any other. */
+export function reconnectLink(mailbox) {
+  if (!mailbox.reconnect) return null;
+  return h("a", { class: "button primary", href: consentPath(mailbox), "data-key": `reconnect-${mailbox.id ?? mailbox.mailbox}`, title: `Google asks ${mailbox.email} again` }, icon("sync"), "Connect again");
+}
+
+/** Says once that Google's page has led back here with a mailbox. */
+export async function greetConnected() {
+  const id = new URLSearchParams(location.search).get("connected");
+  if (!id) return;
+  history.replaceState(null, "", `/${location.hash}`);
+  const mailbox = await api(`/api/integrations/${encodeURIComponent(id)}`).catch(() => null);
+  if (mailbox) toast("good", `${mailbox.email} is connected`, "Its first sync has begun.");
 }

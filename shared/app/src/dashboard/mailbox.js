@@ -3,6 +3,7 @@
 import { charts, history } from "./activity.js";
 import { api, badge, isMoving, isWatched, progress, syncButton, toast } from "./api.js";
 import { ago, avatar, chips, empty, exactly, failure, h, icon, number, other, plural, replace, skeleton, when, who } from "./dom.js";
+import { reconnectLink } from "./connect.js";
 import { conversation } from "./mail.js";
 import { debtsPanel, pauseButton } from "./operations.js";
 
@@ -31,7 +32,7 @@ export function openMailbox(mailboxId, emailId, { content, schedule }) {
         h("p", { class: "muted small" }, plural(mailbox.totals.messages, "message"), " · synced ", ago(mailbox.lastSyncAt), mailbox.debts ? h("span", { class: "warn-text" }, ` · ${plural(mailbox.debts, "debt")}`) : null)),
       badge(mailbox),
       mailbox.backfill ? progress(mailbox.backfill) : h("span", { class: "spacer" }),
-      pauseButton(mailbox, { after }),
+      reconnectLink(mailbox) ?? pauseButton(mailbox, { after }),
       mailbox.status === "active" ? [syncButton(mailbox, { full: true, look: "quiet", after }), syncButton(mailbox, { look: "primary", after })] : null);
   }
 

@@ -2,7 +2,7 @@
 
 import { history } from "./activity.js";
 import { api, badge, condition, isMoving, isWatched, progress, syncButton, toast } from "./api.js";
-import { openConnect } from "./connect.js";
+import { openConnect, reconnectLink } from "./connect.js";
 import { pauseButton } from "./operations.js";
 import { ago, avatar, chips, empty, failure, h, icon, number, other, plural, replace, skeleton, when, who } from "./dom.js";
 
@@ -99,7 +99,7 @@ function card(mailbox, refresh) {
         h("a", { class: "stretch", href: `#/mailbox/${mailbox.id}`, "data-key": `open-${mailbox.id}` }, mailbox.email),
         mailbox.status === "active" ? how(mailbox) : null),
       badge(mailbox),
-      mailbox.status === "active" ? syncButton(mailbox, { look: "primary", after: refresh }) : pauseButton(mailbox, { after: refresh })),
+      mailbox.status === "active" ? syncButton(mailbox, { look: "primary", after: refresh }) : (reconnectLink(mailbox) ?? pauseButton(mailbox, { after: refresh }))),
     mailbox.backfill ? progress(mailbox.backfill) : null,
     h("dl", { class: "facts" },
       fact("Last sync", ago(mailbox.lastSyncAt), tone(mailbox)),

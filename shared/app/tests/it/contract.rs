@@ -38,7 +38,7 @@ impl Live {
     async fn grant(&self) {
         let credential = NewCredential {
             kind: CredentialKind::Oauth,
-            refresh_token: SecretString::from("refresh"),
+            secret: SecretString::from("refresh"),
             access_token: None,
             expires_at: None,
             scopes: Vec::new(),

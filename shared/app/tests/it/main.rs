@@ -1,7 +1,9 @@
 //! The app against an emulated AWS and a Gmail of the test's.
 
+mod access;
 mod api;
 mod contract;
 mod live;
+mod rotation;
 mod spend;
 mod worker;

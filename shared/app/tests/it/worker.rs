@@ -19,10 +19,10 @@ use wiremock::{Mock, ResponseTemplate, matchers::path};
 
 use crate::api::world::{World, tenant};
 
-const ADDRESS: &str = "watched@example.com";
+pub const ADDRESS: &str = "watched@example.com";
 
 /// A connected mailbox without mail, and a Gmail that knows it.
-async fn connected(world: &World) -> MailboxId {
+pub async fn connected(world: &World) -> MailboxId {
     world.gmail_knows(ADDRESS).await;
     for (of, answer) in [
         ("/gmail/v1/users/me/history", json!({"historyId": "100"})),
@@ -36,7 +36,7 @@ async fn connected(world: &World) -> MailboxId {
     let mailbox = world.store.create_mailbox(&new).await.expect("created").mailbox().clone();
     let credential = NewCredential {
         kind: CredentialKind::Oauth,
-        refresh_token: SecretString::from(ADDRESS),
+        secret: SecretString::from(ADDRESS),
         access_token: None,
         expires_at: None,
         scopes: Vec::new(),
@@ -45,12 +45,16 @@ async fn connected(world: &World) -> MailboxId {
     mailbox
 }
 
-async fn look(world: &World, mailbox: &MailboxId) -> Outcome {
-    let worker = Worker {
+pub fn worker(world: &World) -> Worker {
+    Worker {
         clients: Arc::new(world.clients.clone()),
         settings: Settings::default(),
         live: LiveSettings { fetch_window: 25, topic: Some("projects/p/topics/t".into()) },
-    };
+    }
+}
+
+async fn look(world: &World, mailbox: &MailboxId) -> Outcome {
+    let worker = worker(world);
     let job = Job {
         mailbox: mailbox.clone(),
         trigger: Trigger::Schedule,

@@ -1,11 +1,13 @@
 //! The client, the token endpoint and the verifier over real sockets.
 
 mod client;
+mod consent;
 mod formats;
 mod fuzz;
 mod oauth;
 mod oracle;
 mod push;
+mod service_account;
 
 use std::time::Duration;
 

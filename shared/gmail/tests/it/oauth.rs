@@ -82,7 +82,7 @@ async fn revoking_a_grant_that_is_gone_succeeds() {
             .respond_with(ResponseTemplate::new(status))
             .mount(&server)
             .await;
-        client(&server).revoke(&RefreshToken(GRANT.into()), NOW).await.expect("revoked");
+        client(&server).revoke(&GRANT.into(), NOW).await.expect("revoked");
     }
 }
 

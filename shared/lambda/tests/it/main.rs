@@ -96,7 +96,8 @@ fn bounds(parameter: &Row) -> String {
 
 fn complete(name: &str) -> Option<String> {
     Some(match name {
-        "GMAIL_API_URL" | "GOOGLE_OAUTH_URL" | "GOOGLE_CERTS_URL" => return None,
+        "GMAIL_API_URL" | "GOOGLE_OAUTH_URL" | "GOOGLE_CERTS_URL" | "GOOGLE_AUTH_URL" => return None,
+        "APP_BASE_URL" | "GOOGLE_REDIRECT_URI" => "https://mail.example.com".to_owned(),
         name if name.starts_with("QUOTA_") => return None,
         "WORKER_TIMEOUT_SECONDS" => "900".to_owned(),
         name if name.ends_with("_SECONDS") || name.ends_with("_MINUTES") => "60".to_owned(),
@@ -204,6 +205,7 @@ fn the_code_and_the_template_have_the_same_defaults() {
     assert_eq!(config.gmail_api_url.as_str().trim_end_matches('/'), default("GmailApiUrl"));
     assert_eq!(config.google_oauth_url.as_str().trim_end_matches('/'), default("GoogleOauthUrl"));
     assert_eq!(config.google_certs_url.as_str(), default("GoogleCertsUrl"));
+    assert_eq!(config.google_auth_url.as_str(), default("GoogleAuthUrl"));
     assert_eq!(config.checkpoint.as_secs().to_string(), default("CheckpointSeconds"));
     assert_eq!(config.fetch_window.to_string(), default("FetchWindow"));
     let engine = &config.engine;

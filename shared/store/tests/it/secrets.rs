@@ -3,7 +3,8 @@
 use secrecy::{ExposeSecret, SecretString};
 use sync_core::{Timestamp, state::Status};
 use sync_store::{
-    CredentialKind, NewCredential, Scope, Store, StoreConfig, StoreError, TenantRow, TokenKind, TokenRow,
+    Claimed, Credential, CredentialKind, DUE_SHARDS, NewCredential, Scope, Store, StoreConfig, StoreError,
+    TenantRow, TokenKind, TokenRow,
 };
 
 use crate::fixture::{World, at};
@@ -11,7 +12,7 @@ use crate::fixture::{World, at};
 fn credential(refresh_token: &str) -> NewCredential {
     NewCredential {
         kind: CredentialKind::Oauth,
-        refresh_token: refresh_token.into(),
+        secret: refresh_token.into(),
         access_token: Some("ya29.access".into()),
         expires_at: Some(at(3_600)),
         scopes: vec!["gmail.readonly".to_owned()],
@@ -26,7 +27,7 @@ async fn a_credential_is_read_back_and_the_table_holds_no_plaintext() {
     let version =
         world.store.save_credential(&mailbox, &credential("1//refresh"), at(1)).await.expect("saved");
     let read = world.store.read_credential(&mailbox).await.expect("read").expect("there");
-    assert_eq!(read.refresh_token.expose_secret(), "1//refresh");
+    assert_eq!(read.secret.expose_secret(), "1//refresh");
     assert_eq!(read.access_token.expect("there").expose_secret(), "ya29.access");
     assert_eq!((read.version, read.expires_at, read.scopes.len()), (version, Some(at(3_600)), 1));
     assert_eq!(world.sync(&mailbox).await.credential_version, version);
@@ -60,11 +61,16 @@ async fn an_access_token_of_an_old_grant_is_not_saved() {
     let new = world.store.save_credential(&mailbox, &credential("new"), at(2)).await.expect("saved");
     assert_eq!(new, old + 1);
     let token: SecretString = "fresh".into();
-    assert!(!world.store.save_access_token(&mailbox, old, &token, at(9)).await.expect("answered"));
-    assert!(world.store.save_access_token(&mailbox, new, &token, at(9)).await.expect("answered"));
+    let save = async |read: Credential| {
+        world.store.save_access_token(&mailbox, &read, &token, at(9), at(3)).await.expect("answered")
+    };
+    let read = world.store.read_credential(&mailbox).await.expect("read").expect("there");
+    assert!(!save(Credential { version: old, ..read.clone() }).await);
+    assert!(!world.store.refuse_credential(&mailbox, old, at(3)).await.expect("answered"), "nor its refusal");
+    assert!(save(read).await);
     let read = world.store.read_credential(&mailbox).await.expect("read").expect("there");
     assert_eq!(read.access_token.expect("there").expose_secret(), "fresh");
-    assert_eq!((read.refresh_token.expose_secret(), read.expires_at), ("new", Some(at(9))));
+    assert_eq!((read.secret.expose_secret(), read.expires_at), ("new", Some(at(9))));
 }
 
 #[tokio::test]
@@ -75,6 +81,59 @@ async fn a_new_grant_wakes_a_mailbox_that_needed_it() {
     world.store.save_credential(&mailbox, &credential("new"), at(2)).await.expect("saved");
     let sync = world.sync(&mailbox).await;
     assert_eq!((sync.status, sync.due_at, sync.asked), (Status::Active, Some(at(2)), 2));
+}
+
+#[tokio::test]
+async fn of_all_who_read_a_credential_one_may_refresh_it_and_none_who_read_it_before_the_last_refresh() {
+    let world = World::new().await;
+    let mailbox = world.mailbox().await;
+    world.store.save_credential(&mailbox, &credential("1//one"), at(1)).await.expect("saved");
+    let read = world.store.read_credential(&mailbox).await.expect("read").expect("there");
+    let claim = async |read: &Credential, now| {
+        world.store.claim_refresh(&mailbox, read, at(now + 10), at(now)).await.expect("answered")
+    };
+    let Claimed::Ours(first) = claim(&read, 2).await else { panic!("it is free") };
+    assert_eq!(claim(&read, 3).await, Claimed::Held(at(12)));
+    assert!(matches!(claim(&read, 13).await, Claimed::Ours(_)), "it has lapsed");
+    world.store.release_refresh(&mailbox, &first).await.expect("answered");
+    assert_eq!(claim(&read, 14).await, Claimed::Held(at(23)), "who came too late frees nobody else's");
+    assert!(
+        world
+            .store
+            .save_access_token(&mailbox, &read, &"fresh".into(), at(3_700), at(15))
+            .await
+            .expect("saved")
+    );
+    assert_eq!(claim(&read, 40).await, Claimed::Changed, "it was refreshed since");
+    let read = world.store.read_credential(&mailbox).await.expect("read").expect("there");
+    assert_eq!((read.refreshes, read.refreshed_at), (1, Some(at(15))));
+    assert!(matches!(claim(&read, 40).await, Claimed::Ours(_)));
+}
+
+#[tokio::test]
+async fn every_credential_is_in_the_index_by_when_its_token_lapses() {
+    let world = World::new().await;
+    let mailbox = world.mailbox().await;
+    world.store.save_credential(&mailbox, &credential("1//one"), at(1)).await.expect("saved");
+    let lapsing = async |until: Timestamp| {
+        let mut found = Vec::new();
+        for shard in 0..DUE_SHARDS {
+            found.extend(world.store.lapsing(until, shard, None).await.expect("read").items);
+        }
+        found
+    };
+    assert!(lapsing(at(3_599)).await.is_empty());
+    assert_eq!(lapsing(at(3_600)).await, std::slice::from_ref(&mailbox));
+    for shard in 0..DUE_SHARDS {
+        let due = world.store.due(at(9_999), shard, None).await.expect("read").items;
+        assert!(due.is_empty(), "the fan-out does not take it for a mailbox that is due");
+    }
+    assert!(world.store.refuse_credential(&mailbox, 1, at(2)).await.expect("noted"));
+    assert!(lapsing(at(9_999)).await.is_empty(), "nobody refreshes it");
+    let far = Timestamp::from_millisecond(9_999_999_999_999).expect("a time");
+    assert_eq!(lapsing(far).await, std::slice::from_ref(&mailbox), "a key rotation finds it");
+    world.store.deactivate_mailbox(&mailbox, at(3)).await.expect("let go");
+    assert!(lapsing(far).await.is_empty());
 }
 
 #[tokio::test]
@@ -90,7 +149,7 @@ async fn a_rotated_key_is_found_without_waiting_for_the_cache() {
     let other = world.store_behind(&world.table_endpoint);
     other.save_credential(&mailbox, &credential("1//two"), at(2)).await.expect("saved");
     let read = world.store.read_credential(&mailbox).await.expect("read").expect("there");
-    assert_eq!(read.refresh_token.expose_secret(), "1//two");
+    assert_eq!(read.secret.expose_secret(), "1//two");
     let config = StoreConfig { encryption_secret_id: "none".to_owned(), ..world.config.clone() };
     let keyless = Store::new(&world.sdk, config).with_dynamo(world.dynamo.clone());
     let error = keyless.read_credential(&mailbox).await.err().expect("no keys");

@@ -4,7 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use sync_core::{
     HistoryId, MailboxId,
-    state::{Status, Sync, Window, Work, WorkKind},
+    state::{CredentialKind, Status, Sync, Window, Work, WorkKind},
 };
 use sync_store::JobRow;
 
@@ -45,6 +45,8 @@ pub struct MailboxView {
 #[serde(rename_all = "camelCase")]
 pub struct StateView {
     status: &'static str,
+    /// Where its owner consents again, when that is what it needs.
+    reconnect: Option<String>,
     healthy: bool,
     syncing: bool,
     last_sync_at: Option<Timestamp>,
@@ -99,7 +101,7 @@ impl MailboxView {
             id: sync.mailbox.clone(),
             email: sync.address.as_str().to_owned(),
             tenant_id: sync.tenant.to_string(),
-            auth_type: "oauth",
+            auth_type: sync.credential_kind.name(),
             watch_expires_at: sync.watch_expires_at,
             state: StateView::new(sync, intervals, now),
         }
@@ -111,6 +113,7 @@ impl StateView {
         let staleness = sync.progress.last_sync_at.map(|at| now.duration_since(at).max(SignedDuration::ZERO));
         Self {
             status: sync.status.name(),
+            reconnect: reconnect(sync),
             healthy: sync.is_healthy(intervals.of(sync, now), now),
             syncing: sync.lease.as_ref().is_some_and(|lease| lease.until > now),
             last_sync_at: sync.progress.last_sync_at,
@@ -145,6 +148,15 @@ impl StatusView {
             state: StateView::new(sync, intervals, now),
         }
     }
+}
+
+/// The way back for a mailbox whose owner's grant is gone. A service account's key is nobody's consent.
+fn reconnect(sync: &Sync) -> Option<String> {
+    let needs_consent = match sync.status {
+        Status::NeedsReauth | Status::Deactivated => sync.credential_kind == CredentialKind::Oauth,
+        Status::Active | Status::Paused | Status::NeedsAttention => false,
+    };
+    needs_consent.then(|| format!("/gmail/auth/url?redirect=true&mailbox={}", sync.mailbox))
 }
 
 /// What is still to come: long work first, else messages that merely wait their turn.

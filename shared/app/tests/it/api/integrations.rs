@@ -71,7 +71,7 @@ async fn what_is_wrong_with_a_connection_is_named() {
     assert_eq!(connect(json!({})).await.fields(), ["authType", "keys.refreshToken"]);
     assert_eq!(
         connect(json!({"authType": "serviceaccount", "keys": {"refreshToken": "x"}})).await.fields(),
-        ["authType"]
+        ["keys.impersonatedUserEmail", "keys.serviceAccountKey", "keys.serviceAccountEmail"]
     );
     assert_eq!(
         connect(json!({"authType": "oauth", "keys": {"refreshToken": 5}})).await.fields(),

@@ -15,7 +15,7 @@ use axum::{
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 use sync_app::{
-    api::{self, ApiConfig, ApiState, SyncIntervals},
+    api::{self, ApiConfig, ApiState, ConsentConfig, SyncIntervals},
     live::Clients,
     spend::Project,
 };
@@ -47,6 +47,12 @@ pub struct World {
     pub router: Router,
     /// What a worker would be given.
     pub clients: Clients,
+    /// The same store's AWS, past the store.
+    pub aws: SdkConfig,
+    /// The name of its secret with the encryption keys.
+    pub encryption_secret_id: String,
+    /// The name of its table.
+    pub table: String,
     _stack: MiniStack,
 }
 
@@ -89,6 +95,7 @@ impl World {
         let queue = queue(&sdk, &unique).await;
         let gmail = MockServer::start().await;
         let endpoint = Endpoint::parse(&gmail.uri()).expect("a local endpoint");
+        let page = Endpoint::parse(&format!("{}/o/oauth2/v2/auth", gmail.uri())).expect("a local endpoint");
         let client = GmailClient::new(GmailConfig::new(endpoint.clone(), endpoint)).expect("a client");
         let oauth = ClientCredentials { client_id: "id".into(), client_secret: SecretString::from("secret") };
         let config = ApiConfig {
@@ -97,13 +104,21 @@ impl World {
                 without_watch: SignedDuration::from_mins(5),
             },
             watch_topic: Some("projects/p/topics/t".into()),
+            consent: ConsentConfig { page, redirect_uri: None, base_url: None },
             https: None,
             wait_max: WAIT_MAX,
         };
         let project = Arc::new(Project::new(store.clone(), Quota::of(Regime::Current)));
         let clients = Clients { store: store.clone(), queue, gmail: client, oauth, project };
         let router = api::router(ApiState::new(clients.clone(), config));
-        Self { store, gmail, router, clients, _stack: stack }
+        let (encryption_secret_id, table) = (format!("secret-{unique}"), format!("table-{unique}"));
+        Self { store, gmail, router, clients, aws: sdk, encryption_secret_id, table, _stack: stack }
+    }
+
+    /// How often Google's token endpoint was asked.
+    pub async fn token_calls(&self) -> usize {
+        let requests = self.gmail.received_requests().await.expect("recorded");
+        requests.iter().filter(|request| request.url.path() == "/token").count()
     }
 
     /// Gmail knows this mailbox by a refresh token of the same text.
@@ -163,7 +178,7 @@ impl World {
         let now = Timestamp::now();
         let credential = NewCredential {
             kind: CredentialKind::Oauth,
-            refresh_token: SecretString::from("refresh"),
+            secret: SecretString::from("refresh"),
             access_token: Some(SecretString::from("access")),
             expires_at: Some(now + SignedDuration::from_hours(1)),
             scopes: Vec::new(),
