@@ -24,21 +24,36 @@ pub enum FanOutError {
 /// Pages of one shard in one tick; what is left is due at the next one.
 const PAGES_MAX: usize = 1_000;
 
-/// Queues a job for every mailbox that is due at `now`; gives how many.
+/// What a tick found.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct FannedOut {
+    /// Mailboxes queued.
+    pub queued: usize,
+    /// How long the mailbox has been due that has been for longest: more than a tick or two says that looks fail.
+    pub overdue: SignedDuration,
+}
+
+/// Queues a job for every mailbox that is due at `now`.
 pub async fn fan_out(
     store: &Store,
     queue: &Queue,
     trace: &str,
     now: Timestamp,
-) -> Result<usize, FanOutError> {
+) -> Result<FannedOut, FanOutError> {
     let shards = (0..DUE_SHARDS).map(|shard| fan_out_shard(store, queue, trace, shard, now));
-    let queued: Vec<Result<usize, FanOutError>> = futures::future::join_all(shards).await;
-    let mut total = 0;
-    for shard in queued {
-        total += shard?;
+    let fanned: Vec<Result<FannedOut, FanOutError>> = futures::future::join_all(shards).await;
+    let mut all = FannedOut::default();
+    for shard in fanned {
+        let shard = shard?;
+        all.queued += shard.queued;
+        all.overdue = all.overdue.max(shard.overdue);
     }
-    tracing::info!(trace, queued = total, "the due mailboxes were queued");
-    Ok(total)
+    tracing::info!(
+        queued = all.queued,
+        overdue_seconds = all.overdue.as_secs(),
+        "the due mailboxes were queued"
+    );
+    Ok(all)
 }
 
 async fn fan_out_shard(
@@ -47,7 +62,8 @@ async fn fan_out_shard(
     trace: &str,
     shard: u8,
     now: Timestamp,
-) -> Result<usize, FanOutError> {
+) -> Result<FannedOut, FanOutError> {
+    let longest_due = store.longest_due(now, shard).await?;
     let mut cursor: Option<String> = None;
     let mut queued = 0;
     for _ in 0..PAGES_MAX {
@@ -74,5 +90,6 @@ async fn fan_out_shard(
             break;
         }
     }
-    Ok(queued)
+    let overdue = longest_due.map_or(SignedDuration::ZERO, |at| now.duration_since(at));
+    Ok(FannedOut { queued, overdue })
 }

@@ -7,5 +7,8 @@ pub mod access;
 pub mod api;
 pub mod fan_out;
 pub mod live;
+pub mod metrics;
 pub mod receive_push;
+pub mod report;
 pub mod sync;
+pub mod upkeep;

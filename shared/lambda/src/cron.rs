@@ -1,13 +1,20 @@
 //! The schedules' edge: a tick becomes a task.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
-use sync_app::fan_out::fan_out;
-use sync_queue::Queue;
+use sync_app::{
+    fan_out::fan_out,
+    metrics::{Measures, Metric},
+    upkeep::queue_upkeep,
+};
+use sync_queue::{Queue, Upkeep};
 use sync_store::Store;
+use tracing::Instrument as _;
+
+use crate::emf::Emf;
 
 /// What a schedule sends.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Copy, Deserialize)]
 pub struct Tick {
     /// Which task.
     pub task: Task,
@@ -19,6 +26,10 @@ pub struct Tick {
 pub enum Task {
     /// Queue a job for every mailbox that is due.
     FanOut,
+    /// Queue a step of retention for every mailbox.
+    Retention,
+    /// Have the watch of every mailbox looked at.
+    Watch,
 }
 
 /// What a task did.
@@ -28,14 +39,64 @@ pub struct Ticked {
     pub queued: usize,
 }
 
-/// Runs one task.
-pub async fn run(
-    store: &Store,
-    queue: &Queue,
-    tick: Tick,
-    trace: String,
-) -> Result<Ticked, lambda_http::Error> {
-    match tick.task {
-        Task::FanOut => Ok(Ticked { queued: fan_out(store, queue, &trace, Timestamp::now()).await? }),
+/// Everything a tick needs, built once at start.
+#[derive(Clone)]
+pub struct Clock {
+    /// Who is due.
+    pub store: Store,
+    /// Takes the jobs.
+    pub queue: Queue,
+    /// The way out for metrics.
+    pub emf: Emf,
+    /// Units that Gmail grants the project a day.
+    pub day_units: u64,
+}
+
+/// Runs one task. What it measured is written also when it fails half-way.
+pub async fn run(clock: &Clock, tick: Tick, trace: String) -> Result<Ticked, lambda_runtime::Error> {
+    let span = tracing::error_span!("tick", trace, task = ?tick.task);
+    async {
+        let now = Timestamp::now();
+        let (store, queue) = (&clock.store, &clock.queue);
+        let queued = match tick.task {
+            Task::FanOut => {
+                measure_what_waits(clock, now).await;
+                let fanned = fan_out(store, queue, &trace, now).await?;
+                let overdue = fanned.overdue.max(SignedDuration::ZERO);
+                let measures = Measures::one(Metric::Ticks)
+                    .count(Metric::MailboxesQueued, fanned.queued as u64)
+                    .with(Metric::Overdue, overdue.as_secs_f64());
+                clock.emf.write(&measures);
+                fanned.queued
+            }
+            Task::Retention => queue_upkeep(store, queue, Upkeep::Retention, &trace, now).await?,
+            Task::Watch => queue_upkeep(store, queue, Upkeep::Watch, &trace, now).await?,
+        };
+        Ok(Ticked { queued })
     }
+    .instrument(span)
+    .await
+}
+
+/// Dead letters, and the day's quota. A tick is not held up by either.
+async fn measure_what_waits(clock: &Clock, now: Timestamp) {
+    let (letters, usage) =
+        tokio::join!(clock.queue.dead_letters_depth(), clock.store.project_usage_today(now));
+    let mut measures = Measures::default();
+    match letters {
+        Ok(depth) => measures = measures.count(Metric::DeadLetters, depth.total()),
+        Err(error) => tracing::warn!(%error, "nobody knows how many dead letters there are"),
+    }
+    match usage {
+        Ok(usage) => {
+            measures = measures.with(Metric::QuotaDayPercent, percent(usage.quota_units, clock.day_units));
+        }
+        Err(error) => tracing::warn!(%error, "nobody knows what the day has spent"),
+    }
+    clock.emf.write(&measures);
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a percentage for people")]
+fn percent(units: u64, of: u64) -> f64 {
+    units as f64 * 100.0 / of.max(1) as f64
 }

@@ -51,7 +51,9 @@ needs! {
     /// Starts syncs, connects mailboxes.
     ToSync => Sync,
     /// Disconnects and erases.
-    ToAdminister => Admin
+    ToAdminister => Admin,
+    /// Operates the whole system, across tenants.
+    ToOperate => Platform
 }
 
 /// A caller that is allowed what the route needs.
@@ -61,6 +63,8 @@ pub struct Caller<N> {
     pub tenant: TenantId,
     /// What its token allows.
     pub scopes: Vec<Scope>,
+    /// The token's name, for the audit trail.
+    pub name: String,
     needs: PhantomData<N>,
 }
 
@@ -83,7 +87,7 @@ impl<N: Needs> FromRequestParts<Arc<ApiState>> for Caller<N> {
         if !allows(&token.scopes, N::SCOPE) {
             return Err(Problem::forbidden(format!("The token lacks the scope {}.", name(N::SCOPE))));
         }
-        Ok(Self { tenant: token.tenant, scopes: token.scopes, needs: PhantomData })
+        Ok(Self { tenant: token.tenant, scopes: token.scopes, name: token.name, needs: PhantomData })
     }
 }
 

@@ -9,7 +9,7 @@ use std::{sync::Arc, time::Instant};
 use axum::{
     Json,
     extract::{Path, State},
-    http::{HeaderMap, StatusCode, header},
+    http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
 use jiff::Timestamp;
@@ -20,10 +20,11 @@ use sync_core::{
     state::{Status, Sync},
 };
 use sync_gmail::{AccessToken, GmailError, RefreshToken};
-use sync_store::{Credential, CredentialKind, Erased, NewCredential, NewMailbox, StoreError};
+use sync_store::{AuditAction, Credential, CredentialKind, Erased, NewCredential, NewMailbox, StoreError};
 
 use super::{
     ApiState,
+    audit::{Deed, note},
     auth::{Caller, ToAdminister, ToRead, ToSync},
     body::JsonBody,
     mailbox::{self, owned},
@@ -130,6 +131,7 @@ pub async fn connect(
     if before.status != Status::Active {
         state.store.set_status(&mailbox, Status::Active, now).await?;
     }
+    note(&state, &Deed::of(&caller, AuditAction::Connected, &correlation.0.0).with(&mailbox)).await;
     let warnings = start_watch(&state, &before, &access).await;
 
     let job = if body.initial_sync.unwrap_or(true) {
@@ -239,7 +241,7 @@ pub async fn disconnect(
     caller: Caller<ToAdminister>,
     State(state): State<Arc<ApiState>>,
     Path(mailbox): Path<String>,
-    _headers: HeaderMap,
+    correlation: axum::Extension<CorrelationId>,
     mut query: Query,
 ) -> Result<Response, Problem> {
     let purge = query.flag("purge").unwrap_or(false);
@@ -252,6 +254,8 @@ pub async fn disconnect(
     state.store.delete_credential(&sync.mailbox).await?;
     let after = mailbox::read(&state, &sync.mailbox).await?;
     let view = MailboxView::new(&after, state.config.intervals, Timestamp::now());
+    let action = if purge { AuditAction::Erased } else { AuditAction::Disconnected };
+    note(&state, &Deed::of(&caller, action, &correlation.0.0).with(&sync.mailbox)).await;
     let purged = purge && erase(&state, &sync).await?;
     let status = if purge && !purged { StatusCode::ACCEPTED } else { StatusCode::OK };
     Ok((status, Json(Disconnected { mailbox: view, purged, warnings })).into_response())

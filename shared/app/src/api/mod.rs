@@ -6,19 +6,24 @@
 //! that somebody selects, and to say where counters differ. Deliberately absent: rate limits, service accounts.
 
 mod attachments;
+mod audit;
 pub mod auth;
 mod body;
 mod changes;
+mod cost;
+mod dead_letters;
 mod drift;
 mod emails;
 mod health;
 mod integrations;
 mod mailbox;
+mod metrics;
 mod operations;
 mod order;
 mod pages;
 pub mod problem;
 mod query;
+mod rebuild;
 mod references;
 mod requests;
 mod sanitise;
@@ -26,6 +31,7 @@ mod session;
 mod settings;
 mod status;
 mod syncs;
+mod usage;
 pub mod view;
 mod why;
 
@@ -36,7 +42,7 @@ use axum::{
     extract::DefaultBodyLimit,
     http::{HeaderName, HeaderValue, StatusCode, header},
     middleware,
-    routing::{get, post},
+    routing::{delete, get, post},
 };
 use sync_gmail::{ClientCredentials, GmailClient};
 use sync_queue::Queue;
@@ -64,6 +70,8 @@ pub struct ApiConfig {
     pub watch_topic: Option<String>,
     /// Whether people reach this over HTTPS, when that is known. Otherwise the request says so.
     pub https: Option<bool>,
+    /// Units that Gmail grants the project a day: forecasts are against it.
+    pub day_units: u64,
     /// Longest `?wait=true`: 25 seconds, because the gateway ends at 30.
     pub wait_max: Duration,
 }
@@ -124,9 +132,23 @@ fn mailbox_routes() -> Router<Arc<ApiState>> {
         .route("/api/sync/{mailbox}/debts/{message}/retry", post(operations::retry))
         .route("/api/sync/{mailbox}/debts/{message}/accept", post(operations::accept))
         .route("/api/sync/{mailbox}/drift", get(drift::get).post(drift::probe))
+        .route("/api/sync/{mailbox}/rebuild", post(rebuild::rebuild))
+        .route("/api/sync/{mailbox}/usage", get(usage::of_mailbox))
         .route("/api/sync/{mailbox}/status", get(status::status))
         .route("/api/sync/{mailbox}/jobs", get(status::jobs))
         .route("/api/sync/{mailbox}/jobs/{job}", get(status::job))
+}
+
+/// Operating the whole system.
+fn operation_routes() -> Router<Arc<ApiState>> {
+    Router::new()
+        .route("/api/audit", get(audit::trail))
+        .route("/api/operations/dead-letters", get(dead_letters::list))
+        .route("/api/operations/dead-letters/redrive", post(dead_letters::redrive))
+        .route("/api/operations/dead-letters/{id}", delete(dead_letters::discard))
+        .route("/api/operations/quota", get(usage::quota))
+        .route("/api/operations/cost", get(cost::cost))
+        .route("/metrics", get(metrics::metrics))
 }
 
 /// Mail, and what happened to it.
@@ -150,6 +172,7 @@ pub fn router(state: ApiState) -> Router {
     Router::new()
         .merge(mailbox_routes())
         .merge(email_routes())
+        .merge(operation_routes())
         .route("/api/session", get(session::current))
         .route("/health", get(health::health))
         .route("/signin", get(session::page).post(session::sign_in))

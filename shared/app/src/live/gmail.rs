@@ -33,16 +33,31 @@ pub(super) struct GmailSide {
     /// Where a listing's window of days begins from: the same on every page.
     began_at: Timestamp,
     units: u64,
+    calls: BTreeMap<Method, u64>,
 }
 
 impl GmailSide {
     pub fn new(clients: Arc<Clients>, settings: LiveSettings, mailbox: MailboxId, now: Timestamp) -> Self {
-        Self { clients, settings, mailbox, owner: None, access: None, began_at: now, units: 0 }
+        Self {
+            clients,
+            settings,
+            mailbox,
+            owner: None,
+            access: None,
+            began_at: now,
+            units: 0,
+            calls: BTreeMap::new(),
+        }
     }
 
     /// Quota units spent so far.
     pub fn units(&self) -> u64 {
         self.units
+    }
+
+    /// Calls so far, by method.
+    pub fn spent(&self) -> &BTreeMap<Method, u64> {
+        &self.calls
     }
 
     /// The version of the grant that was used last.
@@ -55,8 +70,10 @@ impl GmailSide {
         self.owner = Some(address);
     }
 
-    fn charge(&mut self, method: Method) {
-        self.units += units(method, self.settings.regime);
+    fn charge(&mut self, method: Method, calls: usize) {
+        let calls = calls as u64;
+        self.units += units(method, self.settings.regime) * calls;
+        *self.calls.entry(method).or_default() += calls;
     }
 
     /// Sets the watch anew when it is due. Whether it was; the error is for the log.
@@ -69,7 +86,7 @@ impl GmailSide {
             return Ok(false);
         };
         let access = self.access(None, now).await.map_err(|failure| failure.message)?;
-        self.charge(Method::Watch);
+        self.charge(Method::Watch, 1);
         let watch = self.clients.gmail.watch(&access.token, &topic).await;
         let watch = watch.map_err(|error| error.to_string())?;
         let noted = self.clients.store.set_watch(&self.mailbox, Some(watch.expires_at)).await;
@@ -105,7 +122,7 @@ impl GmailSide {
         let (gmail, token) = (self.clients.gmail.clone(), &access.token);
         Ok(match effect {
             Effect::ListHistory { start, page_token } => {
-                self.charge(Method::HistoryList);
+                self.charge(Method::HistoryList, 1);
                 match gmail.list_history(token, *start, page_token.as_deref()).await? {
                     History::Page(page) => Seen::History(page),
                     History::Expired => Seen::HistoryExpired,
@@ -114,7 +131,7 @@ impl GmailSide {
             // A page token of an earlier run may be refused: that is a defect like any other wrong request,
             // and the engine lists anew.
             Effect::ListMessages { window, label, page_token } => {
-                self.charge(Method::MessagesList);
+                self.charge(Method::MessagesList, 1);
                 let (label, page_token) = (label.as_deref(), page_token.as_deref());
                 Seen::Listed(gmail.list_messages(token, window, label, page_token, self.began_at).await?)
             }
@@ -125,14 +142,14 @@ impl GmailSide {
             }
             Effect::CountLabels(ids) => Seen::LabelCounts(self.count_labels(ids, access).await?),
             _ => {
-                self.charge(Method::GetProfile);
+                self.charge(Method::GetProfile, 1);
                 Seen::Profile(gmail.profile(token).await?.profile)
             }
         })
     }
 
     async fn label_ids(&mut self, access: &Access) -> Result<Vec<String>, GmailError> {
-        self.charge(Method::LabelsList);
+        self.charge(Method::LabelsList, 1);
         let labels = self.clients.gmail.list_labels(&access.token).await?;
         Ok(labels.into_iter().map(|label| label.id).collect())
     }
@@ -143,8 +160,7 @@ impl GmailSide {
         ids: &[String],
         access: &Access,
     ) -> Result<BTreeMap<String, i64>, GmailError> {
-        // `labels.get` costs what `labels.list` does.
-        self.units += units(Method::LabelsList, self.settings.regime) * ids.len() as u64;
+        self.charge(Method::LabelsGet, ids.len());
         // Owned by each call: a borrowing closure would not be `Send` for every lifetime.
         let counts = ids.iter().cloned().map(|id| {
             let (gmail, token) = (self.clients.gmail.clone(), access.token.clone());
@@ -190,7 +206,7 @@ impl GmailSide {
         ids: &[MessageId],
         access: &Access,
     ) -> Vec<(MessageId, Result<RawMessage, GmailError>)> {
-        self.units += units(Method::MessagesGet, self.settings.regime) * ids.len() as u64;
+        self.charge(Method::MessagesGet, ids.len());
         self.clients.gmail.get_raw_batch(&access.token, ids).await
     }
 

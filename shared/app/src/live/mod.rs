@@ -7,12 +7,15 @@
 mod gmail;
 pub mod store;
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use sync_core::{
     Disposition, Failure, JobId, MailboxId, SignedDuration, Timestamp,
     job::{Lane, Trigger},
-    quota::Regime,
+    quota::{Method, Regime},
     sync::{Acquired, Effect, Observed, Seen, World},
 };
 use sync_gmail::{ClientCredentials, GmailClient};
@@ -20,6 +23,7 @@ use sync_queue::{JobMessage, Queue};
 use sync_store::{Store, StoreError};
 
 use self::{gmail::GmailSide, store::StoreSide};
+use crate::report::WatchKept;
 
 /// The clients, built once at start.
 #[derive(Clone)]
@@ -52,6 +56,7 @@ pub struct LiveWorld {
     trace: String,
     store: StoreSide,
     gmail: GmailSide,
+    hints: u64,
 }
 
 impl LiveWorld {
@@ -70,12 +75,29 @@ impl LiveWorld {
             clients,
             mailbox,
             trace,
+            hints: 0,
         }
     }
 
     /// Quota units spent so far.
     pub fn units(&self) -> u64 {
         self.gmail.units()
+    }
+
+    /// Calls of Gmail so far, by method.
+    pub fn spent(&self) -> &BTreeMap<Method, u64> {
+        self.gmail.spent()
+    }
+
+    /// How old the copy was when the lease was taken; `None` before, and of a copy that never was whole.
+    pub fn staleness(&self, now: Timestamp) -> Option<SignedDuration> {
+        let last = self.store.found()?.progress.last_sync_at?;
+        Some(now.duration_since(last).max(SignedDuration::ZERO))
+    }
+
+    /// Messages sent so far.
+    pub fn hints(&self) -> u64 {
+        self.hints
     }
 
     /// Requests that were open during the visit.
@@ -85,13 +107,22 @@ impl LiveWorld {
 
     /// Sets the watch anew when it is about to lapse, or was never set. Whatever fails is tried at the next
     /// look; meanwhile the poll covers the mailbox.
-    pub async fn keep_watch(&mut self, now: Timestamp) {
+    pub async fn keep_watch(&mut self, now: Timestamp) -> WatchKept {
         let expires_at = self.store.found().and_then(|sync| sync.watch_expires_at);
+        let lapsed = expires_at.is_some_and(|at| at <= now);
+        if lapsed {
+            tracing::warn!(mailbox.id = %self.mailbox, watches_lapsed = 1, "the watch had lapsed; the poll covered it");
+        }
         match self.gmail.keep_watch(expires_at, now).await {
-            Ok(false) => {}
-            Ok(true) => tracing::info!(mailbox.id = %self.mailbox, watches_set = 1, "the watch was set anew"),
+            Ok(set) => {
+                if set {
+                    tracing::info!(mailbox.id = %self.mailbox, watches_set = 1, "the watch was set anew");
+                }
+                WatchKept { lapsed, set, failed: false }
+            }
             Err(error) => {
                 tracing::warn!(mailbox.id = %self.mailbox, error, watches_failed = 1, "the watch was not set");
+                WatchKept { lapsed, set: false, failed: true }
             }
         }
     }
@@ -120,7 +151,7 @@ impl LiveWorld {
     }
 
     async fn hint(
-        &self,
+        &mut self,
         lane: Lane,
         step: Option<u64>,
         delay: SignedDuration,
@@ -134,6 +165,7 @@ impl LiveWorld {
             trace: self.trace.clone(),
             sent_at: now,
         };
+        self.hints += 1;
         let tenant = self.store.found().map(|sync| &sync.tenant);
         let sent = self.clients.queue.send(lane, &message, delay, tenant).await;
         let failed = |error: sync_queue::QueueError| {

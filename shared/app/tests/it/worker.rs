@@ -55,6 +55,7 @@ async fn look(world: &World, mailbox: &MailboxId) -> Outcome {
             regime: Regime::Current,
             topic: Some("projects/p/topics/t".into()),
         },
+        memory_megabytes: 512,
     };
     let job = Job {
         mailbox: mailbox.clone(),
@@ -64,7 +65,7 @@ async fn look(world: &World, mailbox: &MailboxId) -> Outcome {
         lane: Lane::Backfill,
     };
     let checkpoint_at = Timestamp::now() + SignedDuration::from_secs(60);
-    sync(&worker, job, "trace", "owner", checkpoint_at).await.expect("not interrupted")
+    sync(&worker, job, "trace", "owner", checkpoint_at).await.outcome
 }
 
 #[tokio::test]
