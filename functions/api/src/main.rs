@@ -1,7 +1,8 @@
 //! The HTTPS API and the dashboard, behind an API Gateway HTTP API.
 
+use lambda_http::service_fn;
 use sync_app::api::{self, ApiConfig, ApiState, ConsentConfig, SyncIntervals};
-use sync_lambda::{Config, clients, telemetry};
+use sync_lambda::{Config, clients, emf::Emf, http, telemetry};
 
 #[tokio::main]
 async fn main() -> Result<(), lambda_http::Error> {
@@ -9,7 +10,8 @@ async fn main() -> Result<(), lambda_http::Error> {
     let config = Config::from_env()?;
     let clients = clients::clients(&config, &clients::sdk().await).await?;
     let state = ApiState::new(clients, api_config(&config));
-    lambda_http::run(api::router(state)).await
+    let (router, emf) = (api::router(state), Emf::new(&config.stack, "api"));
+    lambda_http::run(service_fn(|request| http::measured(router.clone(), &emf, request))).await
 }
 
 fn api_config(config: &Config) -> ApiConfig {

@@ -10,11 +10,9 @@ use sync_lambda::{
 #[tokio::main]
 async fn main() -> Result<(), Error> {
     telemetry::init();
-    let config = Config::from_env()?;
-    let sdk = clients::sdk().await;
-    let (store, queue) = (clients::store(&config, &sdk), clients::queue(&config, &sdk));
+    let clock = clients::clock(&Config::from_env()?).await;
     lambda_runtime::run(service_fn(|event: LambdaEvent<Tick>| {
-        run(&store, &queue, event.payload, event.context.request_id)
+        run(&clock, event.payload, event.context.request_id)
     }))
     .await
 }

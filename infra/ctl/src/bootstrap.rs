@@ -5,7 +5,9 @@ use clap::Args;
 use secrecy::ExposeSecret;
 use serde::Serialize;
 use sync_core::{SignedDuration, TenantId, Timestamp};
-use sync_store::{Scope, Store, StoreConfig, StoreError, TenantRow, TokenKind, TokenRow};
+use sync_store::{
+    AuditAction, NewAudit, Scope, Store, StoreConfig, StoreError, TenantRow, TokenKind, TokenRow,
+};
 
 use crate::aws;
 
@@ -66,6 +68,14 @@ async fn bootstrap(store: &Store, tenant: &TenantId, now: Timestamp) -> Result<M
     let api = store.create_token(&token(TokenKind::Api, "bootstrap", None), now).await?;
     let lapses = now.saturating_add(SIGNIN).ok();
     let code = store.create_token(&token(TokenKind::SigninCode, "bootstrap link", lapses), now).await?;
+    let deed = NewAudit {
+        tenant: tenant.clone(),
+        actor: "gmail-sync admin bootstrap".to_owned(),
+        action: AuditAction::TokenCreated,
+        mailbox: None,
+        trace: String::new(),
+    };
+    store.audit(&deed, now).await?;
     Ok(Made {
         tenant_id: tenant.clone(),
         token: api.expose_secret().to_owned(),

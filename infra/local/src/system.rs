@@ -317,6 +317,7 @@ impl System {
             ("SYNC_QUEUE_URL", "SyncQueueUrl"),
             ("BACKFILL_QUEUE_URL", "BackfillQueueUrl"),
             ("DEAD_LETTER_QUEUE_URL", "SyncDeadLetterQueueUrl"),
+            ("BACKFILL_DEAD_LETTER_QUEUE_URL", "BackfillDeadLetterQueueUrl"),
             ("ENCRYPTION_SECRET_ID", "EncryptionSecretId"),
             ("OAUTH_SECRET_ID", "OauthSecretId"),
             ("WEBHOOK_FUNCTION", "WebhookFunctionName"),

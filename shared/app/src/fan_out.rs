@@ -58,22 +58,38 @@ impl Round {
     }
 }
 
-/// Queues a job for every mailbox of the round at `now`; gives how many.
+/// What a tick found.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct FannedOut {
+    /// Mailboxes queued.
+    pub queued: usize,
+    /// How long the mailbox has been due that has been for longest: more than a tick or two says that looks fail.
+    pub overdue: SignedDuration,
+}
+
+/// Queues a job for every mailbox of the round at `now`.
 pub async fn fan_out(
     store: &Store,
     queue: &Queue,
     round: Round,
     trace: &str,
     now: Timestamp,
-) -> Result<usize, FanOutError> {
+) -> Result<FannedOut, FanOutError> {
     let shards = (0..DUE_SHARDS).map(|shard| fan_out_shard(store, queue, round, trace, shard, now));
-    let queued: Vec<Result<usize, FanOutError>> = futures::future::join_all(shards).await;
-    let mut total = 0;
-    for shard in queued {
-        total += shard?;
+    let fanned: Vec<Result<FannedOut, FanOutError>> = futures::future::join_all(shards).await;
+    let mut all = FannedOut::default();
+    for shard in fanned {
+        let shard = shard?;
+        all.queued += shard.queued;
+        all.overdue = all.overdue.max(shard.overdue);
     }
-    tracing::info!(trace, round = ?round, queued = total, "the mailboxes of this round were queued");
-    Ok(total)
+    tracing::info!(
+        round = ?round,
+        queued = all.queued,
+        overdue_seconds = all.overdue.as_secs(),
+        "the mailboxes of this round were queued"
+    );
+    Ok(all)
 }
 
 async fn fan_out_shard(
@@ -83,7 +99,11 @@ async fn fan_out_shard(
     trace: &str,
     shard: u8,
     now: Timestamp,
-) -> Result<usize, FanOutError> {
+) -> Result<FannedOut, FanOutError> {
+    let longest_due = match round {
+        Round::Due => store.longest_due(now, shard).await?,
+        Round::Lapsing => None,
+    };
     let mut cursor: Option<String> = None;
     let mut queued = 0;
     for _ in 0..PAGES_MAX {
@@ -110,5 +130,6 @@ async fn fan_out_shard(
             break;
         }
     }
-    Ok(queued)
+    let overdue = longest_due.map_or(SignedDuration::ZERO, |at| now.duration_since(at));
+    Ok(FannedOut { queued, overdue })
 }

@@ -13,6 +13,8 @@ use sync_gmail::{PushNotification, PushRejected, PushVerifier};
 use sync_queue::{JobMessage, Queue};
 use sync_store::Store;
 
+use crate::metrics::{Measures, Metric};
+
 /// Everything the webhook needs, built once at start.
 pub struct PushReceiver {
     /// Finds the mailboxes.
@@ -61,20 +63,34 @@ impl Received {
             Self::Unavailable(_) => 503,
         }
     }
+
+    /// The same in numbers.
+    pub fn measures(&self) -> Measures {
+        Measures::one(match self {
+            Self::Queued(0) => Metric::PushesUnknown,
+            Self::Queued(_) => Metric::PushesAccepted,
+            Self::Forged(_) | Self::Malformed(_) => Metric::PushesRefused,
+            Self::Unavailable(_) => Metric::PushesUnavailable,
+        })
+    }
 }
 
-/// Receives one push.
+/// Receives one push. Its trace is in the span around it.
 pub async fn receive_push(receiver: &PushReceiver, push: Push<'_>, now: Timestamp) -> Received {
     let outcome = receive(receiver, &push, now).await;
-    let trace = push.trace;
+    let duration_ms = Timestamp::now().duration_since(now).as_millis();
     match &outcome {
         Received::Queued(0) => {
-            tracing::info!(trace, pushes_unknown = 1, "a push for a mailbox that nobody has connected");
+            tracing::info!(duration_ms, pushes_unknown = 1, "a push for a mailbox that nobody has connected");
         }
-        Received::Queued(jobs) => tracing::info!(trace, jobs, "a push was queued"),
-        Received::Forged(why) => tracing::warn!(trace, pushes_forged = 1, why, "a push was refused"),
-        Received::Malformed(what) => tracing::warn!(trace, pushes_malformed = 1, what, "a push was refused"),
-        Received::Unavailable(why) => tracing::error!(trace, why, "a push could not be taken"),
+        Received::Queued(jobs) => tracing::info!(duration_ms, jobs, "a push was queued"),
+        Received::Forged(why) => {
+            tracing::warn!(duration_ms, pushes_forged = 1, why, "a push was refused");
+        }
+        Received::Malformed(what) => {
+            tracing::warn!(duration_ms, pushes_malformed = 1, what, "a push was refused");
+        }
+        Received::Unavailable(why) => tracing::error!(duration_ms, why, "a push could not be taken"),
     }
     outcome
 }

@@ -112,6 +112,8 @@ impl Project {
         let recent = chunk.open.filter(|open| now < open.until).map_or(0, |open| open.spent());
         let most = all.max(recent.saturating_mul(2).min(CHUNK_MAX));
         let units = Ask { each: 1, least: ask.each.saturating_mul(ask.least), most };
+        // Counted also where Google sets no limit.
+        let day = self.quota.shard_day().unwrap_or(u64::MAX);
         let mut wait = SignedDuration::ZERO;
         for _ in 0..SHARDS_TRIED {
             let before = chunk.open.take();
@@ -119,7 +121,7 @@ impl Project {
                 .store
                 .change_ledger(&LedgerOf::Project(chunk.shard), &mut chunk.seen, now, |ledger| {
                     settle(ledger, before, now);
-                    ledger.reserve(units, priority, self.quota.shard(), self.quota.shard_day(), now)
+                    ledger.reserve(units, priority, self.quota.shard(), Some(day), now)
                 })
                 .await
                 .map_err(|error| failed(&error))?;

@@ -7,9 +7,12 @@ use sync_core::{
     job::{Counts, Job, JobError, JobKind, JobStatus, Lane, RequestOptions, Trigger},
     sync::{Engine, Outcome, Settings, drive},
 };
-use sync_store::{JobRow, Store, StoreError};
+use sync_store::{JobRow, Spent, Store, VisitUsage, metered};
 
-use crate::live::{Clients, LiveSettings, LiveWorld};
+use crate::{
+    live::{Clients, LiveSettings, LiveWorld},
+    report::{Report, WatchKept},
+};
 
 /// Everything a worker needs, built once at start.
 #[derive(Clone)]
@@ -20,47 +23,56 @@ pub struct Worker {
     pub settings: Settings,
     /// The world's.
     pub live: LiveSettings,
-}
-
-/// A run that could not even write down that it failed: the queue has to bring the job again.
-#[derive(Debug, thiserror::Error)]
-#[error("the run was interrupted: {0}")]
-pub struct Interrupted(String);
-
-impl From<StoreError> for Interrupted {
-    fn from(error: StoreError) -> Self {
-        Self(error.to_string())
-    }
+    /// Memory of the function, for what a visit costs.
+    pub memory_megabytes: u64,
 }
 
 /// Looks at one mailbox. `checkpoint_at` is the time after which nothing new is begun; `owner` names
-/// this worker to people.
-pub async fn sync(
-    worker: &Worker,
-    job: Job,
-    trace: &str,
-    owner: &str,
-    checkpoint_at: Timestamp,
-) -> Result<Outcome, Interrupted> {
+/// this worker to people. A run that could not even write down that it failed ends as [`Outcome::Interrupted`]: then the
+/// queue has to bring the job again.
+pub async fn sync(worker: &Worker, job: Job, trace: &str, owner: &str, checkpoint_at: Timestamp) -> Report {
     let began_at = Timestamp::now();
-    let (mailbox, trigger, lane) = (job.mailbox.clone(), job.trigger, job.lane);
     let (clients, live) = (Arc::clone(&worker.clients), worker.live.clone());
     let mut world = LiveWorld::new(clients, live, &job, trace.to_owned(), owner.to_owned(), began_at);
+    let (report, spent) = metered(Box::pin(look(worker, &mut world, job, began_at, checkpoint_at))).await;
+    report.tell();
+    // A visit that was not let in has cost next to nothing.
+    if !matches!(report.outcome, Outcome::Busy | Outcome::Unknown(_) | Outcome::Stale) {
+        add_usage(worker, &world, &report, spent).await;
+    }
+    report
+}
+
+/// The visit itself, with all that it writes of itself.
+async fn look(
+    worker: &Worker,
+    world: &mut LiveWorld,
+    job: Job,
+    began_at: Timestamp,
+    checkpoint_at: Timestamp,
+) -> Report {
+    let (mailbox, trigger, lane) = (job.mailbox.clone(), job.trigger, job.lane);
     let engine = Engine::new(worker.settings.clone(), job, checkpoint_at, rand::random());
-    let outcome = drive(engine, &mut world, began_at).await;
+    let outcome = drive(engine, world, began_at).await;
+    let mut watch = WatchKept::default();
     if matches!(outcome, Outcome::Synced(_)) {
-        world.keep_watch(Timestamp::now()).await;
+        watch = world.keep_watch(Timestamp::now()).await;
         if lane == Lane::Backfill {
             sweep_lists(&worker.clients.store, &mailbox).await;
         }
     }
     world.settle().await;
     let ended_at = Timestamp::now();
-    tell(&outcome, &mailbox, trigger, world.units(), ended_at.duration_since(began_at).as_millis());
-    keep_history(&worker.clients.store, &world, &mailbox, trigger, &outcome, (began_at, ended_at)).await;
-    match outcome {
-        Outcome::Interrupted(failure) => Err(Interrupted(failure.message)),
-        outcome => Ok(outcome),
+    keep_history(&worker.clients.store, world, &mailbox, trigger, &outcome, (began_at, ended_at)).await;
+    Report {
+        mailbox,
+        trigger,
+        lane,
+        outcome,
+        quota_units: world.units(),
+        duration: ended_at.duration_since(began_at),
+        staleness: world.staleness(ended_at),
+        watch,
     }
 }
 
@@ -74,40 +86,20 @@ async fn sweep_lists(store: &Store, mailbox: &MailboxId) {
     }
 }
 
-/// One line for one outcome, where it is handled.
-fn tell(outcome: &Outcome, mailbox: &MailboxId, trigger: Trigger, quota_units: u64, duration_ms: i128) {
-    let counted = |what: &str, counts: &Counts| {
-        tracing::info!(
-            mailbox.id = %mailbox,
-            trigger = ?trigger,
-            gmail_emails = counts.listed,
-            new_emails = counts.inserted,
-            deleted_emails = counts.deleted,
-            total_processed = counts.inserted + counts.updated + counts.deleted,
-            debts = counts.debts,
-            quota_units,
-            duration_ms,
-            "{what}"
-        );
+/// What the visit used goes into the day's sums, after everything else.
+async fn add_usage(worker: &Worker, world: &LiveWorld, report: &Report, spent: Spent) {
+    let price = |method| u64::from(worker.clients.project.quota().price(method));
+    let gmail = world.spent().into_iter().map(|(method, calls)| (method, (calls, price(method) * calls)));
+    let milliseconds = u64::try_from(report.duration.as_millis()).unwrap_or(0);
+    let usage = VisitUsage {
+        gmail: gmail.collect(),
+        megabyte_milliseconds: worker.memory_megabytes.saturating_mul(milliseconds),
+        spent,
+        // Received and deleted by Lambda's poller, and each hint that was sent.
+        sqs_requests: 2 + world.hints(),
     };
-    match outcome {
-        Outcome::Synced(counts) => counted("synced", counts),
-        Outcome::Continued(counts) => counted("what remains is scheduled", counts),
-        Outcome::Busy => {
-            tracing::info!(mailbox.id = %mailbox, duration_ms, "somebody else works on it and will look again");
-        }
-        Outcome::NotActive(status) => {
-            tracing::info!(mailbox.id = %mailbox, status = status.name(), "not to be synced");
-        }
-        Outcome::Unknown(_) => tracing::warn!(mailbox.id = %mailbox, "no such mailbox"),
-        Outcome::Stale => tracing::debug!(mailbox.id = %mailbox, "an old continuation"),
-        Outcome::Fenced => tracing::warn!(mailbox.id = %mailbox, "another worker took over"),
-        Outcome::Failed(failure) => {
-            tracing::warn!(mailbox.id = %mailbox, error = %failure.message, disposition = ?failure.disposition, quota_units, duration_ms, "the sync failed and will be tried again");
-        }
-        Outcome::Interrupted(failure) => {
-            tracing::error!(mailbox.id = %mailbox, error = %failure.message, "the sync was interrupted");
-        }
+    if let Err(error) = worker.clients.store.add_usage(&report.mailbox, &usage, Timestamp::now()).await {
+        tracing::warn!(mailbox.id = %report.mailbox, %error, "what the visit used was not counted");
     }
 }
 

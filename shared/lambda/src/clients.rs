@@ -15,7 +15,7 @@ use sync_gmail::{ClientCredentials, GmailClient, GmailConfig, GmailError, PushVe
 use sync_queue::{Queue, QueueConfig};
 use sync_store::{Store, StoreConfig};
 
-use crate::{Config, ConfigError};
+use crate::{Config, ConfigError, cron::Clock, emf::Emf};
 
 /// Why a function could not start.
 #[derive(Debug, thiserror::Error)]
@@ -55,6 +55,7 @@ pub fn queue(config: &Config, sdk: &SdkConfig) -> Queue {
         sync_url: config.sync_queue_url.clone(),
         backfill_url: config.backfill_queue_url.clone(),
         dead_letter_url: config.dead_letter_queue_url.clone(),
+        backfill_dead_letter_url: config.backfill_dead_letter_queue_url.clone(),
     };
     Queue::new(sdk, queue)
 }
@@ -79,7 +80,25 @@ pub async fn worker(config: &Config) -> Result<Worker, StartError> {
         clients: Arc::new(clients(config, &sdk).await?),
         settings: config.engine.clone(),
         live: LiveSettings { fetch_window: config.fetch_window, topic: config.topic.clone() },
+        memory_megabytes: memory_megabytes(),
     })
+}
+
+/// What Lambda says of the function's memory; nothing outside of Lambda.
+fn memory_megabytes() -> u64 {
+    let memory = std::env::var("AWS_LAMBDA_FUNCTION_MEMORY_SIZE").ok();
+    memory.and_then(|text| text.parse().ok()).unwrap_or(0)
+}
+
+/// What the cron function needs.
+pub async fn clock(config: &Config) -> Clock {
+    let sdk = sdk().await;
+    Clock {
+        store: store(config, &sdk),
+        queue: queue(config, &sdk),
+        emf: Emf::new(&config.stack, "cron"),
+        quota: config.quota.clone(),
+    }
 }
 
 /// What the webhook function needs.

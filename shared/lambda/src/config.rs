@@ -30,8 +30,12 @@ pub struct Config {
     pub sync_queue_url: String,
     /// The queue of slices.
     pub backfill_queue_url: String,
-    /// Where unreadable jobs go.
+    /// Where unreadable jobs go, and those for new mail that failed for good.
     pub dead_letter_queue_url: String,
+    /// Where jobs for old mail go that failed for good.
+    pub backfill_dead_letter_queue_url: String,
+    /// The stack, as metrics name it.
+    pub stack: String,
     /// The secret that holds the encryption keys.
     pub encryption_secret_id: String,
     /// The secret that holds the OAuth client.
@@ -60,7 +64,7 @@ pub struct Config {
     pub fetch_window: usize,
     /// Gmail's prices and limits.
     pub quota: Quota,
-    /// How long events are kept.
+    /// How long things are kept.
     pub retention: Retention,
     /// The engine's bounds and intervals.
     pub engine: Settings,
@@ -92,12 +96,17 @@ impl Config {
         }
         let minutes =
             |name, default| reader.number::<i64>(name, default, 1..=1_440).map(SignedDuration::from_mins);
+        let days = |name, default, most| {
+            reader.number::<i64>(name, default, 1..=most).map(|days| SignedDuration::from_hours(24 * days))
+        };
         Ok(Self {
             table: reader.required("TABLE_NAME")?,
             bucket: reader.required("BUCKET_NAME")?,
             sync_queue_url: reader.required("SYNC_QUEUE_URL")?,
             backfill_queue_url: reader.required("BACKFILL_QUEUE_URL")?,
             dead_letter_queue_url: reader.required("DEAD_LETTER_QUEUE_URL")?,
+            backfill_dead_letter_queue_url: reader.required("BACKFILL_DEAD_LETTER_QUEUE_URL")?,
+            stack: reader.required("STACK_NAME")?,
             encryption_secret_id: reader.required("ENCRYPTION_SECRET_ID")?,
             oauth_secret_id: reader.required("OAUTH_SECRET_ID")?,
             gmail_api_url: reader.endpoint("GMAIL_API_URL", "https://gmail.googleapis.com")?,
@@ -115,9 +124,12 @@ impl Config {
             fetch_window: reader.number("FETCH_WINDOW", 25, 1..=25)?,
             quota: reader.quota()?,
             retention: Retention {
-                events: SignedDuration::from_hours(
-                    24 * reader.number::<i64>("EVENTS_KEPT_DAYS", 30, 1..=400)?,
-                ),
+                events: days("EVENTS_KEPT_DAYS", 30, 400)?,
+                deleted_mail: days("DELETED_MAIL_KEPT_DAYS", 30, 3_650)?,
+                finished_jobs: days("FINISHED_JOBS_KEPT_DAYS", 90, 400)?,
+                unfinished_jobs: days("UNFINISHED_JOBS_KEPT_DAYS", 7, 90)?,
+                audit: days("AUDIT_KEPT_DAYS", 400, 3_650)?,
+                usage: days("USAGE_KEPT_DAYS", 400, 3_650)?,
             },
             engine: Settings {
                 // A living worker must never lose its lease: its time-out, and a margin for clocks.
@@ -271,6 +283,8 @@ mod tests {
             "SYNC_QUEUE_URL",
             "BACKFILL_QUEUE_URL",
             "DEAD_LETTER_QUEUE_URL",
+            "BACKFILL_DEAD_LETTER_QUEUE_URL",
+            "STACK_NAME",
             "ENCRYPTION_SECRET_ID",
             "OAUTH_SECRET_ID",
         ];

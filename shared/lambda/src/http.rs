@@ -1,12 +1,21 @@
-//! The webhook's edge: an HTTP request becomes a push, what came of it a response.
+//! The edges over HTTP: the webhook, where a request becomes a push, and the measuring of what the API answers.
+
+use std::{convert::Infallible, time::Instant};
 
 use jiff::Timestamp;
-use lambda_http::{Body, Request, RequestExt as _, Response};
-use sync_app::receive_push::{Push, PushReceiver, Received, receive_push};
+use lambda_http::{Body, Request, RequestExt as _, Response, Service};
+use sync_app::{
+    metrics::{Measures, Metric},
+    receive_push::{Push, PushReceiver, Received, receive_push},
+};
+use tracing::Instrument as _;
+
+use crate::emf::Emf;
 
 /// Answers one push. The body says what was wrong, for whoever sets the subscription up.
 pub async fn answer_push(
     receiver: &PushReceiver,
+    emf: &Emf,
     request: Request,
 ) -> Result<Response<Body>, lambda_http::Error> {
     let trace = trace_of(&request);
@@ -15,7 +24,24 @@ pub async fn answer_push(
         request.headers().get("authorization").and_then(|value| value.to_str().ok()).and_then(bearer_of);
     let body: &[u8] = request.body().as_ref();
     let push = Push { bearer, url_token: parameters.first("token"), body, trace: &trace };
-    respond(&receive_push(receiver, push, Timestamp::now()).await, &trace)
+    let span = tracing::error_span!("push", trace);
+    let received = receive_push(receiver, push, Timestamp::now()).instrument(span).await;
+    emf.write(&received.measures());
+    respond(&received, &trace)
+}
+
+/// Answers one request of the API, and measures the answer.
+pub async fn measured<S, B>(mut service: S, emf: &Emf, request: Request) -> Result<Response<B>, Infallible>
+where
+    S: Service<Request, Response = Response<B>, Error = Infallible>,
+{
+    let began = Instant::now();
+    let response = service.call(request).await?;
+    let measures = Measures::one(Metric::ApiRequests)
+        .count(Metric::ApiErrors, u64::from(response.status().is_server_error()))
+        .with(Metric::ApiDuration, began.elapsed().as_secs_f64() * 1_000.0);
+    emf.write(&measures);
+    Ok(response)
 }
 
 fn respond(received: &Received, trace: &str) -> Result<Response<Body>, lambda_http::Error> {

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 use sync_core::{
-    HistoryId, MailboxId, Timestamp,
+    HistoryId, MailboxId, MessageId, Timestamp,
     job::{Job, Lane, Trigger},
 };
 
@@ -29,6 +29,44 @@ pub enum JobMessage {
         /// When it was sent.
         sent_at: Timestamp,
     },
+    /// Upkeep of what is stored, in which Gmail has no part.
+    #[serde(rename = "upkeep-1")]
+    Upkeep {
+        /// Which mailbox.
+        mailbox: MailboxId,
+        /// What is to be done.
+        upkeep: Upkeep,
+        /// For a continuation: the last row that was done.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        after: Option<MessageId>,
+        /// Correlation id.
+        trace: String,
+        /// When it was sent.
+        sent_at: Timestamp,
+    },
+}
+
+/// What can be done to a mailbox without Gmail. Each can be repeated at will, and cut short anywhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Upkeep {
+    /// What is older than it is to be kept goes, and raw mail that no row names.
+    Retention,
+    /// Rows are made again from raw mail.
+    Rebuild,
+    /// A watch that is about to lapse is looked at.
+    Watch,
+}
+
+impl Upkeep {
+    /// The name that rows and logs show.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Retention => "retention",
+            Self::Rebuild => "rebuild",
+            Self::Watch => "watch",
+        }
+    }
 }
 
 /// Why a body is not a job.
@@ -62,19 +100,28 @@ impl JobMessage {
             Some(_) => return Err(malformed("v: must be text")),
             None => return Err(malformed("v: is missing")),
         };
-        if version != "1" {
+        match version.as_str() {
+            "1" => Ok(Self::V1 {
+                mailbox: field(object, "mailbox")?,
+                trigger: field(object, "trigger")?,
+                target: field(object, "target")?,
+                step: field(object, "step")?,
+                trace: field(object, "trace")?,
+                sent_at: field(object, "sent_at")?,
+            }),
+            "upkeep-1" => Ok(Self::Upkeep {
+                mailbox: field(object, "mailbox")?,
+                upkeep: field(object, "upkeep")?,
+                after: field(object, "after")?,
+                trace: field(object, "trace")?,
+                sent_at: field(object, "sent_at")?,
+            }),
             // Bounded and without control characters: it goes into a log line.
-            let shown = version.chars().filter(|c| !c.is_control()).take(Self::VERSION_CHARS_MAX).collect();
-            return Err(MessageError::UnknownVersion(shown));
+            unknown => {
+                let shown = unknown.chars().filter(|c| !c.is_control()).take(Self::VERSION_CHARS_MAX);
+                Err(MessageError::UnknownVersion(shown.collect()))
+            }
         }
-        Ok(Self::V1 {
-            mailbox: field(object, "mailbox")?,
-            trigger: field(object, "trigger")?,
-            target: field(object, "target")?,
-            step: field(object, "step")?,
-            trace: field(object, "trace")?,
-            sent_at: field(object, "sent_at")?,
-        })
     }
 
     /// The body to send.
@@ -85,37 +132,31 @@ impl JobMessage {
     /// Which mailbox.
     pub fn mailbox(&self) -> &MailboxId {
         match self {
-            Self::V1 { mailbox, .. } => mailbox,
+            Self::V1 { mailbox, .. } | Self::Upkeep { mailbox, .. } => mailbox,
         }
     }
 
     /// Correlation id.
     pub fn trace(&self) -> &str {
         match self {
-            Self::V1 { trace, .. } => trace,
-        }
-    }
-
-    /// What made somebody look.
-    pub fn trigger(&self) -> Trigger {
-        match self {
-            Self::V1 { trigger, .. } => *trigger,
+            Self::V1 { trace, .. } | Self::Upkeep { trace, .. } => trace,
         }
     }
 
     /// When it was sent.
     pub fn sent_at(&self) -> Timestamp {
         match self {
-            Self::V1 { sent_at, .. } => *sent_at,
+            Self::V1 { sent_at, .. } | Self::Upkeep { sent_at, .. } => *sent_at,
         }
     }
 
-    /// The hint as the engine takes it.
-    pub fn job(&self, lane: Lane) -> Job {
+    /// The hint as the engine takes it; `None` for what the engine has no part in.
+    pub fn job(&self, lane: Lane) -> Option<Job> {
         match self {
             Self::V1 { mailbox, trigger, target, step, .. } => {
-                Job { mailbox: mailbox.clone(), trigger: *trigger, target: *target, step: *step, lane }
+                Some(Job { mailbox: mailbox.clone(), trigger: *trigger, target: *target, step: *step, lane })
             }
+            Self::Upkeep { .. } => None,
         }
     }
 }
@@ -149,7 +190,17 @@ mod tests {
     fn a_job_is_read_back_as_it_was_sent() {
         let body = message().body();
         assert_eq!(JobMessage::parse(&body), Ok(message()));
-        assert_eq!(message().job(Lane::Sync).target, Some(HistoryId(u64::MAX)), "no digit is lost");
+        let target = message().job(Lane::Sync).and_then(|job| job.target);
+        assert_eq!(target, Some(HistoryId(u64::MAX)), "no digit is lost");
+        let upkeep = JobMessage::Upkeep {
+            mailbox: "mbx_1".parse().expect("an id"),
+            upkeep: Upkeep::Rebuild,
+            after: Some(MessageId(u64::MAX)),
+            trace: "t-1".to_owned(),
+            sent_at: Timestamp::UNIX_EPOCH,
+        };
+        assert_eq!(JobMessage::parse(&upkeep.body()), Ok(upkeep.clone()));
+        assert_eq!(upkeep.job(Lane::Backfill), None, "the engine has no part in it");
     }
 
     #[test]

@@ -28,15 +28,17 @@ pub struct QueueConfig {
     pub sync_url: String,
     /// Slices of a backfill or a resync.
     pub backfill_url: String,
-    /// What nobody could read.
+    /// Jobs of the first queue that failed for good, and what nobody could read.
     pub dead_letter_url: String,
+    /// Jobs of the second queue that failed for good.
+    pub backfill_dead_letter_url: String,
 }
 
 /// The queues. Cheap to clone; built once at start.
 #[derive(Debug, Clone)]
 pub struct Queue {
-    client: Client,
-    config: QueueConfig,
+    pub(crate) client: Client,
+    pub(crate) config: QueueConfig,
 }
 
 /// How deep a queue is, about.
@@ -57,8 +59,23 @@ pub struct QueueHealth {
     pub sync: Depth,
     /// Slices.
     pub backfill: Depth,
-    /// Dead letters.
+    /// Dead letters of both.
     pub dead_letters: Depth,
+}
+
+impl Depth {
+    /// Ready, held or delayed: all that are there.
+    pub fn total(self) -> u64 {
+        self.ready + self.in_flight + self.delayed
+    }
+
+    fn and(self, other: Self) -> Self {
+        Self {
+            ready: self.ready + other.ready,
+            in_flight: self.in_flight + other.in_flight,
+            delayed: self.delayed + other.delayed,
+        }
+    }
 }
 
 impl Queue {
@@ -183,8 +200,14 @@ impl Queue {
         Ok(QueueHealth {
             sync: self.depth_of(&self.config.sync_url).await?,
             backfill: self.depth_of(&self.config.backfill_url).await?,
-            dead_letters: self.depth_of(&self.config.dead_letter_url).await?,
+            dead_letters: self.dead_letters_depth().await?,
         })
+    }
+
+    /// About how many dead letters there are.
+    pub async fn dead_letters_depth(&self) -> Result<Depth, QueueError> {
+        let of_sync = self.depth_of(self.dead_letter_url(Lane::Sync)).await?;
+        Ok(of_sync.and(self.depth_of(self.dead_letter_url(Lane::Backfill)).await?))
     }
 
     /// About how many messages a lane holds.
@@ -213,7 +236,15 @@ impl Queue {
         })
     }
 
-    fn url(&self, lane: Lane) -> &str {
+    /// Where a lane's jobs go that failed for good.
+    pub(crate) fn dead_letter_url(&self, lane: Lane) -> &str {
+        match lane {
+            Lane::Sync => &self.config.dead_letter_url,
+            Lane::Backfill => &self.config.backfill_dead_letter_url,
+        }
+    }
+
+    pub(crate) fn url(&self, lane: Lane) -> &str {
         match lane {
             Lane::Sync => &self.config.sync_url,
             Lane::Backfill => &self.config.backfill_url,
@@ -235,7 +266,7 @@ fn still_to_send(
     Ok(entries.into_iter().filter(|entry| failed.iter().any(|failure| failure.id() == entry.id())).collect())
 }
 
-fn refused(operation: &'static str, code: &str) -> QueueError {
+pub(crate) fn refused(operation: &'static str, code: &str) -> QueueError {
     QueueError::Refused { operation, code: code.to_owned() }
 }
 

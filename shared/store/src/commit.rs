@@ -11,11 +11,11 @@ use sync_core::{
 };
 
 use crate::{
-    Store, StoreError,
+    Retention, Store, StoreError,
     error::contention_delay,
     events::number_change,
     item::{Change, Fields, Item, nested, number, time, ttl},
-    jobs, keys,
+    keys,
     lease::is_text,
     owed, rows,
     table::{Transacted, is_in_progress, new_token},
@@ -99,7 +99,10 @@ impl Store {
             }
         }
         for close in &commit.closed {
-            batch.update(&keys::job(mailbox, &close.id), &close_change(close, mailbox, commit.now)?)?;
+            batch.update(
+                &keys::job(mailbox, &close.id),
+                &close_change(close, mailbox, commit.now, self.retention)?,
+            )?;
             batch.delete(&keys::open(mailbox, &close.id))?;
         }
         for (item, bytes) in self.event_puts(commit)?.into_iter().chain(self.label_write(commit).await?) {
@@ -168,14 +171,19 @@ fn sync_change(commit: &Commit, token: &str) -> Result<Change> {
         .value(":after", number(commit.after)))
 }
 
-fn close_change(close: &JobClose, mailbox: &MailboxId, now: Timestamp) -> Result<Change> {
+fn close_change(
+    close: &JobClose,
+    mailbox: &MailboxId,
+    now: Timestamp,
+    retention: Retention,
+) -> Result<Change> {
     Ok(Change::default()
         .set("mailbox", crate::item::text(mailbox.as_str()))
         .set("status", nested("job", &close.status)?)
         .set("counts", nested("job", &close.counts)?)
         .set("errors", nested("job", &close.errors)?)
         .set("finished_at", time(now))
-        .set("ttl", ttl(now + jobs::FINISHED_KEPT)))
+        .set("ttl", ttl(now + retention.finished_jobs)))
 }
 
 /// Who `SYNC` belongs to: applied when it carries our token, fenced when another generation or nobody

@@ -51,7 +51,9 @@ impl Store {
         if objects_left || rows_left {
             return Ok(Erased::More);
         }
-        self.delete_all(vec![keys::tenant_mailbox(&sync.tenant, mailbox), keys::sync(mailbox)]).await?;
+        let last =
+            vec![keys::tenant_mailbox(&sync.tenant, mailbox), keys::registry(mailbox), keys::sync(mailbox)];
+        self.delete_all(last).await?;
         Ok(Erased::Done)
     }
 

@@ -10,7 +10,7 @@ use sync_core::{
 };
 
 use crate::{
-    IdempotencyKey, JobRow, NewRequest, Page, Requested, Store, StoreError,
+    IdempotencyKey, JobRow, NewRequest, Page, Requested, Retention, Store, StoreError,
     item::{Change, Fields, Item, SCHEMA_VERSION, nested, number, text, time, ttl},
     keys,
     mailboxes::{cancelled, due},
@@ -21,10 +21,6 @@ use crate::{
 
 type Result<T> = std::result::Result<T, StoreError>;
 
-/// How long a finished job is kept.
-pub(crate) const FINISHED_KEPT: SignedDuration = SignedDuration::from_hours(90 * 24);
-/// How long an unfinished one is kept.
-const UNFINISHED_KEPT: SignedDuration = SignedDuration::from_hours(7 * 24);
 /// How long an idempotency key is kept.
 const KEY_KEPT: SignedDuration = SignedDuration::from_hours(24);
 /// Most jobs of one page.
@@ -111,7 +107,7 @@ impl Store {
                 .when("#status = :status OR #status = :parked")
                 .value(":parked", parked);
         }
-        let item = job_item(&row)?;
+        let item = job_item(&row, self.retention)?;
         let mut items = vec![
             self.transact_update(&keys::sync(mailbox), &due(asked, mailbox, Some(now)))?,
             self.transact_put(&keys::job(mailbox, &job), item.clone(), &Change::default())?,
@@ -213,7 +209,7 @@ impl Store {
 
     /// Writes a run that nobody requested, finished or not.
     pub async fn record_run(&self, mailbox: &MailboxId, job: &JobRow) -> Result<()> {
-        self.put("record run", &keys::job(mailbox, &job.id), job_item(job)?).await
+        self.put("record run", &keys::job(mailbox, &job.id), job_item(job, self.retention)?).await
     }
 
     /// A worker begins a job: queued becomes running, anything else stays.
@@ -237,8 +233,8 @@ impl Store {
     }
 }
 
-fn job_item(job: &JobRow) -> Result<Item> {
-    let kept = if job.finished_at.is_some() { FINISHED_KEPT } else { UNFINISHED_KEPT };
+fn job_item(job: &JobRow, retention: Retention) -> Result<Item> {
+    let kept = if job.finished_at.is_some() { retention.finished_jobs } else { retention.unfinished_jobs };
     let mut item = Item::from([
         ("v".to_owned(), number(SCHEMA_VERSION)),
         ("job".to_owned(), text(job.id.as_str())),
@@ -315,7 +311,7 @@ mod tests {
                 message: Some(sync_core::MessageId(u64::MAX)),
             },
         };
-        let item = job_item(&job).expect("serialisable");
+        let item = job_item(&job, Retention::default()).expect("serialisable");
         assert_eq!(job_from(&item).expect("readable"), Some(job));
     }
 }

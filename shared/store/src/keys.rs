@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use aws_sdk_dynamodb::types::AttributeValue;
 use sync_core::{EmailAddress, JobId, MailboxId, MessageId, TenantId, ThreadId, Timestamp};
 
-use crate::DUE_SHARDS;
+use crate::{DUE_SHARDS, REGISTRY_SHARDS};
 
 /// Prefixes of the sort keys inside a mailbox's partition.
 pub(crate) const MESSAGE: &str = "MSG#";
@@ -14,6 +14,8 @@ pub(crate) const JOB: &str = "JOB#";
 pub(crate) const OPEN: &str = "OPEN#";
 pub(crate) const EVENT: &str = "EVT#";
 pub(crate) const MAILBOX: &str = "MAILBOX#";
+pub(crate) const USAGE: &str = "USAGE#";
+pub(crate) const AUDIT: &str = "AUDIT#";
 
 /// Names of the indexes.
 pub(crate) const INDEX_DUE: &str = "due";
@@ -136,14 +138,35 @@ pub(crate) fn idempotency(tenant: &TenantId, key: &str) -> Key {
     Key::new(format!("I#{tenant}#{key}"), "JOB")
 }
 
-/// The shard of the `due` index that a mailbox is in.
-pub(crate) fn due_shard(mailbox: &MailboxId) -> AttributeValue {
-    AttributeValue::S(shard(mailbox).to_string())
+/// What a mailbox used on a day of Google's.
+pub(crate) fn usage(mailbox: &MailboxId, date: &str) -> Key {
+    Key::new(partition(mailbox), format!("{USAGE}{date}"))
+}
+
+/// A shard of what everybody used on that day.
+pub(crate) fn project_usage(date: &str, shard: u8) -> Key {
+    Key::new(format!("U#{date}"), format!("{USAGE}{date}#{shard}"))
+}
+
+/// A shard of the list of all mailboxes.
+pub(crate) fn registry_partition(shard: u8) -> String {
+    format!("R#{shard}")
+}
+
+/// A mailbox in the list of all mailboxes.
+pub(crate) fn registry(mailbox: &MailboxId) -> Key {
+    Key::new(registry_partition(shard(mailbox, REGISTRY_SHARDS)), format!("{MAILBOX}{mailbox}"))
+}
+
+/// Something that somebody did, in the order of time. `unique` tells two of one millisecond apart.
+pub(crate) fn audit(tenant: &TenantId, at: Timestamp, unique: &str) -> Key {
+    let ms = u64::try_from(at.as_millisecond()).unwrap_or(0);
+    Key::new(tenant_partition(tenant), format!("{AUDIT}{ms:013}#{unique}"))
 }
 
 /// The shard of the `due` index that a mailbox's credential is in.
 pub(crate) fn grant_shard(mailbox: &MailboxId) -> AttributeValue {
-    AttributeValue::S(grant_shard_name(shard(mailbox)))
+    AttributeValue::S(grant_shard_name(shard(mailbox, DUE_SHARDS)))
 }
 
 /// One of `0..DUE_SHARDS`, as the index names it for credentials.
@@ -151,13 +174,18 @@ pub(crate) fn grant_shard_name(shard: u8) -> String {
     format!("grant-{shard}")
 }
 
-/// FNV-1a: stable for ever, which `Hash` is not.
-fn shard(mailbox: &MailboxId) -> u8 {
+/// The shard of the `due` index that a mailbox is in.
+pub(crate) fn due_shard(mailbox: &MailboxId) -> AttributeValue {
+    AttributeValue::S(shard(mailbox, DUE_SHARDS).to_string())
+}
+
+/// One of so many shards, the same for ever. FNV-1a: stable, which `Hash` is not.
+pub(crate) fn shard(mailbox: &MailboxId, shards: u8) -> u8 {
     let hash = mailbox
         .as_str()
         .bytes()
         .fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
-    u8::try_from(hash % u64::from(DUE_SHARDS)).unwrap_or(0)
+    u8::try_from(hash % u64::from(shards.max(1))).unwrap_or(0)
 }
 
 /// Partition of the date index: live rows and tombstones apart.

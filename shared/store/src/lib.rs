@@ -12,6 +12,8 @@ use std::time::Duration;
 
 use sync_core::SignedDuration;
 
+mod audit;
+mod bodies;
 mod commit;
 mod consents;
 mod credentials;
@@ -27,22 +29,30 @@ mod lease;
 mod listing;
 mod lists;
 mod mailboxes;
+mod meter;
 mod objects;
 mod owed;
 mod paging;
+mod projections;
 mod quota;
 mod references;
+mod registry;
 mod rotation;
 mod rows;
 mod table;
 mod tenants;
 mod types;
+mod usage;
 mod vault;
 mod why;
 
+pub use audit::{AuditAction, AuditRow, NewAudit};
+pub use bodies::{BodySweep, KnownBodies};
 pub use error::StoreError;
+pub use meter::{Spent, metered};
+pub use projections::Rebuilt;
 pub use quota::{LedgerOf, SeenLedger};
-pub use references::{REFERENCE_BYTES_MAX, REFERENCES_MAX};
+pub use references::{REFERENCE_BYTES_MAX, REFERENCES_MAX, Swept};
 pub use rotation::{Rotated, RotationStage};
 pub use sync_core::state::CredentialKind;
 pub use tenants::{random_secret, token_sha256};
@@ -52,11 +62,14 @@ pub use types::{
     PendingConsent, Release, Requested, Scope, StatusChange, StoredMessage, TenantRow, TokenKind, TokenRow,
     WhyFacts,
 };
+pub use usage::{DayUsage, USAGE_DAYS_MAX, VisitUsage};
 pub use vault::KEYS_KEPT;
 
 /// How many shards the index `due` has for mailboxes, and as many again for their credentials: whoever walks it
 /// reads each of `0..DUE_SHARDS`.
 pub const DUE_SHARDS: u8 = 8;
+/// How many shards the list of all mailboxes has: upkeep reads each of `0..REGISTRY_SHARDS`.
+pub const REGISTRY_SHARDS: u8 = 8;
 
 /// Where a deployment keeps its things.
 #[derive(Debug, Clone)]
@@ -74,12 +87,31 @@ pub struct StoreConfig {
 pub struct Retention {
     /// Events, from when they happened.
     pub events: SignedDuration,
+    /// Tombstones that nothing refers to, from the deletion.
+    pub deleted_mail: SignedDuration,
+    /// Jobs, from their end.
+    pub finished_jobs: SignedDuration,
+    /// Jobs that never ended, from when they were asked for.
+    pub unfinished_jobs: SignedDuration,
+    /// What somebody did, from when it was done.
+    pub audit: SignedDuration,
+    /// What a day cost, from the day.
+    pub usage: SignedDuration,
 }
 
 impl Default for Retention {
-    /// Thirty days.
+    /// Thirty days for events and deleted mail, ninety for jobs, a week for those that never ended, 400 for the
+    /// audit trail and for what a day cost.
     fn default() -> Self {
-        Self { events: SignedDuration::from_hours(30 * 24) }
+        let days = |days: i64| SignedDuration::from_hours(24 * days);
+        Self {
+            events: days(30),
+            deleted_mail: days(30),
+            finished_jobs: days(90),
+            unfinished_jobs: days(7),
+            audit: days(400),
+            usage: days(400),
+        }
     }
 }
 
@@ -97,11 +129,14 @@ impl Store {
     /// Clients for this configuration. Nothing is called yet. S3 is addressed by path when an endpoint
     /// is given, because an emulator's host name has no bucket in it.
     pub fn new(sdk: &aws_config::SdkConfig, config: StoreConfig) -> Self {
-        let s3 =
-            aws_sdk_s3::config::Builder::from(sdk).force_path_style(sdk.endpoint_url().is_some()).build();
+        let s3 = aws_sdk_s3::config::Builder::from(sdk)
+            .force_path_style(sdk.endpoint_url().is_some())
+            .interceptor(meter::ObjectMeter)
+            .build();
+        let dynamo = aws_sdk_dynamodb::config::Builder::from(sdk).interceptor(meter::DynamoMeter).build();
         let secrets = aws_sdk_secretsmanager::Client::new(sdk);
         Self {
-            dynamo: aws_sdk_dynamodb::Client::new(sdk),
+            dynamo: aws_sdk_dynamodb::Client::from_conf(dynamo),
             s3: aws_sdk_s3::Client::from_conf(s3),
             vault: vault::Vault::new(secrets, config.encryption_secret_id.clone()),
             retention: Retention::default(),
@@ -119,6 +154,11 @@ impl Store {
     #[must_use]
     pub fn keeping_keys(self, kept: Duration) -> Self {
         Self { vault: self.vault.keeping(kept), ..self }
+    }
+
+    /// How long it keeps things.
+    pub fn retention(&self) -> Retention {
+        self.retention
     }
 
     /// The same store that keeps things for so long.

@@ -79,6 +79,7 @@ impl Store {
                     )?,
                     self.transact_put(&keys::address(&new.address, mailbox), named(), &Change::default())?,
                     self.transact_put(&keys::labels(mailbox), labels::none_yet(), &Change::default())?,
+                    self.transact_put(&keys::registry(mailbox), named(), &Change::default())?,
                 ],
             )
             .await?;
@@ -315,6 +316,24 @@ impl Store {
         };
         let items = answer.items.unwrap_or_default();
         Ok(Page { items: items.iter().map(mailbox_of_partition).collect::<Result<_>>()?, next })
+    }
+
+    /// Since when the mailbox of a shard is due that has been due for longest.
+    pub async fn longest_due(&self, now: Timestamp, shard: u8) -> Result<Option<Timestamp>> {
+        let answer = self
+            .dynamo
+            .query()
+            .table_name(&self.config.table)
+            .index_name(keys::INDEX_DUE)
+            .key_condition_expression("due_shard = :shard AND due_at <= :now")
+            .expression_attribute_values(":shard", text(shard.to_string()))
+            .expression_attribute_values(":now", time(now))
+            .limit(1)
+            .send()
+            .await
+            .map_err(|error| StoreError::from_sdk("longest due", &error))?;
+        let first = answer.items.unwrap_or_default().into_iter().next();
+        first.map(|item| Fields::new("due index", &item).time("due_at")).transpose()
     }
 
     /// An update of `SYNC` that must find it.

@@ -3,10 +3,13 @@
 //! References are a set of texts on the message's row, written without the lease: the worker never touches it, so
 //! neither waits for the other. A tombstone that is referenced to stays.
 
-use sync_core::{MailboxId, MessageId, Timestamp, message::RowState};
+use sync_core::{
+    MailboxId, MessageId, Timestamp,
+    message::{BodyRef, RowState},
+};
 
 use crate::{
-    Store, StoreError,
+    KnownBodies, Store, StoreError,
     item::{Change, Fields, Item, nested, number},
     keys,
     owed::position,
@@ -26,6 +29,15 @@ const TRIES_MAX: u32 = 10;
 const SWEEP_CHUNK: usize = 80;
 /// Rows of one step of a sweep.
 const SWEEP_PAGE: i32 = 1_000;
+
+/// What came of one step of retention.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// Tombstones that went.
+    pub tombstones: usize,
+    /// Where to go on from; `None` at the end.
+    pub next: Option<MessageId>,
+}
 
 impl Store {
     /// Adds references to a mail, deleted or not; those it has already stay one. Gives all it has then.
@@ -96,23 +108,25 @@ impl Store {
     }
 
     /// One step of retention: of up to 1,000 rows after `after`, tombstones that were deleted before `before`
-    /// and are not referenced go, and the counter with them. Gives where to go on from; `None` at the end.
+    /// and are not referenced go, and the counter with them.
     ///
     /// What has left the scope and what was accepted as lost stays: its tombstone is what keeps it from
-    /// being fetched again.
+    /// being fetched again. The bodies of all rows that were there, swept ones too, are noted in `known`: what a
+    /// tombstone held goes a day later than it.
     pub async fn sweep_tombstones(
         &self,
         mailbox: &MailboxId,
         before: Timestamp,
         after: Option<MessageId>,
-    ) -> Result<Option<MessageId>> {
+        known: &mut KnownBodies,
+    ) -> Result<Swept> {
         let start = after.map(|id| position(mailbox, &keys::message_sk(id)));
         let last = keys::message_sk(MessageId(u64::MAX));
         let answer = self
             .query_range(keys::partition(mailbox), keys::MESSAGE.to_owned(), last)
             .limit(SWEEP_PAGE)
             .set_exclusive_start_key(start)
-            .projection_expression("sk, #state, deleted_at, refs")
+            .projection_expression("sk, #state, deleted_at, refs, body")
             .expression_attribute_names("#state", "state")
             .send()
             .await
@@ -121,19 +135,25 @@ impl Store {
         let items = answer.items.unwrap_or_default();
         let mut old = Vec::new();
         for item in &items {
-            let id = crate::rows::id_from(Fields::new("message", item))?;
+            let fields = Fields::new("message", item);
+            let id = crate::rows::id_from(fields)?;
+            if let Some(body) = fields.optional_nested::<BodyRef>("body")? {
+                known.insert(&body.sha256);
+            }
             if is_swept(item, before)? {
                 old.push(id);
             }
         }
+        let mut tombstones = 0;
         for chunk in old.chunks(SWEEP_CHUNK) {
-            self.sweep_chunk(mailbox, chunk, before).await?;
+            tombstones += self.sweep_chunk(mailbox, chunk, before).await?;
         }
         let last = items.last().map(|item| crate::rows::id_from(Fields::new("message", item))).transpose()?;
-        Ok(last.filter(|_| more))
+        Ok(Swept { tombstones, next: last.filter(|_| more) })
     }
 
-    async fn sweep_chunk(&self, mailbox: &MailboxId, ids: &[MessageId], before: Timestamp) -> Result<()> {
+    /// How many went: all or none.
+    async fn sweep_chunk(&self, mailbox: &MailboxId, ids: &[MessageId], before: Timestamp) -> Result<usize> {
         // Referenced or revived in between: it stays, and so do the others until the next sweep.
         let guard = Change::default()
             .when("attribute_not_exists(#refs) AND #deleted_at < :before")
@@ -148,7 +168,8 @@ impl Store {
             items.push(self.transact_guarded_delete(&keys::message(mailbox, *id), &guard)?);
         }
         match self.transact("sweep", items).await? {
-            Transacted::Done | Transacted::Cancelled(_) => Ok(()),
+            Transacted::Done => Ok(ids.len()),
+            Transacted::Cancelled(_) => Ok(0),
         }
     }
 }

@@ -25,6 +25,9 @@ type Result<T> = std::result::Result<T, StoreError>;
 const ADDRESS_BYTES_MAX: usize = 48 * 1_024;
 /// Most bytes of one text in a row.
 const TEXT_BYTES_MAX: usize = Envelope::TEXT_BYTES_MAX;
+/// Version of what is read out of raw mail: a row of an earlier one, or of none, can be made again from its body.
+/// Raised whenever [`Envelope`] gains something, or reads it otherwise.
+pub(crate) const PROJECTION_VERSION: u32 = 1;
 /// Most rows of one page of a scan.
 const SCAN_MAX: u32 = 2_000;
 /// What a head needs. `state` is a reserved word, so it has a placeholder of its own.
@@ -130,6 +133,7 @@ fn put_change(base: Change, mailbox: &MailboxId, message: &Message, now: Timesta
         .set("size_estimate", number(message.size_estimate))
         .set("snippet", text(cut(&message.snippet)))
         .set("envelope", nested("envelope", &envelope)?)
+        .set("projection", number(PROJECTION_VERSION))
         .set_or_remove("body", body)
         .set("mail_pk", text(keys::mail_pk(mailbox, false)))
         .set("mail_sk", text(Position::of(message.received_at, message.id).mail_sk()))
@@ -150,7 +154,7 @@ fn cut(value: &str) -> &str {
 }
 
 /// The envelope, small enough for a row whatever a hostile header held.
-fn bounded(envelope: &Envelope) -> Envelope {
+pub(crate) fn bounded(envelope: &Envelope) -> Envelope {
     let mut left = ADDRESS_BYTES_MAX;
     let mut keep = |addresses: &[Address]| -> Vec<Address> {
         let mut kept = Vec::new();

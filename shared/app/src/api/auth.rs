@@ -51,7 +51,9 @@ needs! {
     /// Starts syncs, connects mailboxes.
     ToSync => Sync,
     /// Disconnects and erases.
-    ToAdminister => Admin
+    ToAdminister => Admin,
+    /// Operates the whole system, across tenants.
+    ToOperate => Platform
 }
 
 /// A caller that is allowed what the route needs.
@@ -65,6 +67,8 @@ pub struct Caller<N> {
     pub is_session: bool,
     /// SHA-256 of the token or session.
     pub asked_with: String,
+    /// The token's name, for the audit trail.
+    pub name: String,
     needs: PhantomData<N>,
 }
 
@@ -83,8 +87,15 @@ impl<N: Needs> FromRequestParts<Arc<ApiState>> for Caller<N> {
         if !allows(&token.scopes, N::SCOPE) {
             return Err(Problem::forbidden(format!("The token lacks the scope {}.", name(N::SCOPE))));
         }
-        let asked_with = token_sha256(&raw);
-        Ok(Self { tenant: token.tenant, scopes: token.scopes, is_session, asked_with, needs: PhantomData })
+        let (asked_with, name) = (token_sha256(&raw), token.name);
+        Ok(Self {
+            tenant: token.tenant,
+            scopes: token.scopes,
+            is_session,
+            asked_with,
+            name,
+            needs: PhantomData,
+        })
     }
 }
 
@@ -103,14 +114,15 @@ pub(super) async fn tenant_of(state: &ApiState, headers: &HeaderMap) -> Result<O
     Ok(found.filter(|token| token.kind == kind).map(|token| token.tenant))
 }
 
-/// Whether the token or session of this hash is still good, of this tenant, and allowed to connect mailboxes.
+/// The name of the token or session of this hash, while it is good, of this tenant, and allowed to connect mailboxes.
 pub(super) async fn still_connects(
     state: &ApiState,
     sha256: &str,
     tenant: &TenantId,
-) -> Result<bool, Problem> {
+) -> Result<Option<String>, Problem> {
     let found = state.store.token_of_sha256(sha256, Timestamp::now()).await?;
-    Ok(found.is_some_and(|token| token.tenant == *tenant && allows(&token.scopes, Scope::Sync)))
+    let connects = |token: &TokenRow| token.tenant == *tenant && allows(&token.scopes, Scope::Sync);
+    Ok(found.filter(connects).map(|token| token.name))
 }
 
 async fn find(state: &ApiState, raw: &SecretString, kind: TokenKind) -> Result<TokenRow, Problem> {

@@ -16,16 +16,17 @@ use jiff::Timestamp;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use sync_core::{
-    EmailAddress, MailboxId, TenantId,
+    EmailAddress, MailboxId,
     job::{JobKind, Trigger},
     quota::Method,
     state::{CredentialKind, Status, Sync},
 };
 use sync_gmail::{AccessToken, GmailError, KeyField, RefreshToken, ServiceAccount};
-use sync_store::{Created, NewCredential, NewMailbox};
+use sync_store::{AuditAction, Created, NewCredential, NewMailbox};
 
 use super::{
     ApiState,
+    audit::{Deed, note},
     auth::{Caller, ToSync},
     body::JsonBody,
     mailbox,
@@ -198,18 +199,19 @@ pub async fn connect(
     };
     let grant = Grant { source, secret, access: access.map_err(|error| source.refused(&error))? };
     let initial_sync = body.initial_sync.unwrap_or(true);
-    let connected = keep(&state, &caller.tenant, grant, None, initial_sync, &correlation.0.0).await?;
+    let deed = Deed::of(&caller, AuditAction::Connected, &correlation.0.0);
+    let connected = keep(&state, deed, grant, None, initial_sync).await?;
     Ok(connected.into_response())
 }
 
-/// Connects the mailbox that a grant opens, or connects it again; `expected` is the only one that it may be.
+/// Connects the mailbox that a grant opens, or connects it again; `expected` is the only one that it may be. Whose it
+/// becomes, and who does it, the deed says.
 pub(super) async fn keep(
     state: &ApiState,
-    tenant: &TenantId,
+    deed: Deed,
     grant: Grant,
     expected: Option<&Sync>,
     initial_sync: bool,
-    trace: &str,
 ) -> Result<Connected, Problem> {
     let (source, access) = (grant.source, grant.access);
     if !access.reads_mail() {
@@ -223,7 +225,7 @@ pub(super) async fn keep(
     }
     let now = Timestamp::now();
     let address = account.address.clone();
-    let new = NewMailbox { tenant: tenant.clone(), address: account.address, now };
+    let new = NewMailbox { tenant: deed.tenant().clone(), address: account.address, now };
     let created = state.store.create_mailbox(&new).await?;
     let mailbox = created.mailbox().clone();
     let credential = NewCredential {
@@ -238,12 +240,14 @@ pub(super) async fn keep(
     if before.status != Status::Active {
         state.store.set_status(&mailbox, Status::Active, now).await?;
     }
+    let (trace, deed) = (deed.trace().to_owned(), deed.with(&mailbox));
+    note(state, &deed).await;
     let warnings = start_watch(state, &before, &access).await;
     let job = if initial_sync {
         // What is there already needs what changed since, not another first copy.
         let kind = if before.progress.cursor.is_none() { JobKind::Initial } else { JobKind::Incremental };
         let ask = Ask { trigger: Trigger::Connect, ..Ask::by_hand("connect", kind) };
-        Some(requests::ask(state, &before, &ask, None, trace).await?)
+        Some(requests::ask(state, &before, &ask, None, &trace).await?)
     } else {
         None
     };

@@ -18,11 +18,12 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize;
 use sync_core::EmailAddress;
 use sync_gmail::{Consent, Endpoint, GmailError, RefreshToken};
-use sync_store::{ConsentSpent, PendingConsent, random_secret};
+use sync_store::{AuditAction, ConsentSpent, PendingConsent, random_secret};
 use url::Url;
 
 use super::{
     ApiState,
+    audit::Deed,
     auth::{self, Caller, ToSync},
     connect::{Connected, Grant, Source, keep},
     consent_page::{Page, wants_page},
@@ -210,9 +211,9 @@ async fn complete(
             "This was begun by another tenant than the one that you are signed in to.",
         ));
     }
-    if !auth::still_connects(state, &begun.asked_with, &begun.tenant).await? {
+    let Some(actor) = auth::still_connects(state, &begun.asked_with, &begun.tenant).await? else {
         return Err(Problem::forbidden("The sign-in or token that began this has ended meanwhile."));
-    }
+    };
     let expected = match &begun.mailbox {
         Some(mailbox) => Some(mailbox::read(state, mailbox).await?),
         None => None,
@@ -222,7 +223,8 @@ async fn complete(
     }
     let code = back.code.ok_or_else(|| bad("Google sent no code along."))?;
     let grant = redeem(state, begun, &code).await?;
-    keep(state, &begun.tenant, grant, expected.as_ref(), true, trace).await
+    let deed = Deed::by(&begun.tenant, &actor, AuditAction::Connected, trace);
+    keep(state, deed, grant, expected.as_ref(), true).await
 }
 
 async fn redeem(state: &ApiState, begun: &PendingConsent, code: &SecretString) -> Result<Grant, Problem> {

@@ -15,13 +15,14 @@ use sync_core::{
     state::{CredentialKind, Sync},
 };
 use sync_gmail::{AccessToken, GmailError};
-use sync_store::{Credential, Erased, StoreError};
+use sync_store::{AuditAction, Credential, Erased, StoreError};
 
 use super::{
     ApiState,
+    audit::{Deed, note},
     auth::{Caller, ToAdminister, ToRead},
     mailbox::{self, owned},
-    problem::Problem,
+    problem::{CorrelationId, Problem},
     query::Query,
     view::{ListView, MailboxView},
 };
@@ -66,6 +67,7 @@ pub async fn disconnect(
     caller: Caller<ToAdminister>,
     State(state): State<Arc<ApiState>>,
     Path(mailbox): Path<String>,
+    correlation: axum::Extension<CorrelationId>,
     mut query: Query,
 ) -> Result<Response, Problem> {
     let purge = query.flag("purge").unwrap_or(false);
@@ -78,6 +80,8 @@ pub async fn disconnect(
     state.store.delete_credential(&sync.mailbox).await?;
     let after = mailbox::read(&state, &sync.mailbox).await?;
     let view = MailboxView::new(&after, state.config.intervals, Timestamp::now());
+    let action = if purge { AuditAction::Erased } else { AuditAction::Disconnected };
+    note(&state, &Deed::of(&caller, action, &correlation.0.0).with(&sync.mailbox)).await;
     let purged = purge && erase(&state, &sync).await?;
     let status = if purge && !purged { StatusCode::ACCEPTED } else { StatusCode::OK };
     Ok((status, Json(Disconnected { mailbox: view, purged, warnings })).into_response())

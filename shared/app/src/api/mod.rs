@@ -6,22 +6,27 @@
 //! that somebody selects, and to say where counters differ. Deliberately absent: rate limits.
 
 mod attachments;
+mod audit;
 pub mod auth;
 mod body;
 mod changes;
 mod connect;
 mod consent;
 mod consent_page;
+mod cost;
+mod dead_letters;
 mod drift;
 mod emails;
 mod health;
 mod integrations;
 mod mailbox;
+mod metrics;
 mod operations;
 mod order;
 mod pages;
 pub mod problem;
 mod query;
+mod rebuild;
 mod references;
 mod requests;
 mod sanitise;
@@ -29,6 +34,7 @@ mod session;
 mod settings;
 mod status;
 mod syncs;
+mod usage;
 pub mod view;
 mod why;
 
@@ -39,7 +45,7 @@ use axum::{
     extract::DefaultBodyLimit,
     http::{HeaderName, HeaderValue, StatusCode, header},
     middleware,
-    routing::{get, post},
+    routing::{delete, get, post},
 };
 use sync_core::{
     EmailAddress, MailboxId, SignedDuration, Timestamp,
@@ -159,9 +165,23 @@ fn mailbox_routes() -> Router<Arc<ApiState>> {
         .route("/api/sync/{mailbox}/debts/{message}/retry", post(operations::retry))
         .route("/api/sync/{mailbox}/debts/{message}/accept", post(operations::accept))
         .route("/api/sync/{mailbox}/drift", get(drift::get).post(drift::probe))
+        .route("/api/sync/{mailbox}/rebuild", post(rebuild::rebuild))
+        .route("/api/sync/{mailbox}/usage", get(usage::of_mailbox))
         .route("/api/sync/{mailbox}/status", get(status::status))
         .route("/api/sync/{mailbox}/jobs", get(status::jobs))
         .route("/api/sync/{mailbox}/jobs/{job}", get(status::job))
+}
+
+/// Operating the whole system.
+fn operation_routes() -> Router<Arc<ApiState>> {
+    Router::new()
+        .route("/api/audit", get(audit::trail))
+        .route("/api/operations/dead-letters", get(dead_letters::list))
+        .route("/api/operations/dead-letters/redrive", post(dead_letters::redrive))
+        .route("/api/operations/dead-letters/{id}", delete(dead_letters::discard))
+        .route("/api/operations/quota", get(usage::quota))
+        .route("/api/operations/cost", get(cost::cost))
+        .route("/metrics", get(metrics::metrics))
 }
 
 /// Mail, and what happened to it.
@@ -185,6 +205,7 @@ pub fn router(state: ApiState) -> Router {
     Router::new()
         .merge(mailbox_routes())
         .merge(email_routes())
+        .merge(operation_routes())
         .route("/api/session", get(session::current))
         .route("/health", get(health::health))
         .route("/signin", get(session::page).post(session::sign_in))

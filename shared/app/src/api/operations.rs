@@ -16,7 +16,7 @@ use sync_core::{
     job::{JobKind, RequestOptions, Trigger},
     state::{Status, Sync},
 };
-use sync_store::StatusChange;
+use sync_store::{AuditAction, StatusChange};
 
 use super::{
     ApiState,
@@ -35,6 +35,7 @@ pub async fn pause(order: Order, query: Query) -> Result<Json<MailboxView>, Prob
     let sync = order.mailbox().await?;
     let changed = order.state.store.pause(&sync.mailbox, Timestamp::now()).await?;
     refuse(changed)?;
+    order.note(&sync, AuditAction::Paused).await;
     as_it_is(&order.state, &sync).await
 }
 
@@ -44,6 +45,7 @@ pub async fn resume(order: Order, query: Query) -> Result<Json<MailboxView>, Pro
     let sync = order.mailbox().await?;
     let changed = order.state.store.resume(&sync.mailbox, Timestamp::now()).await?;
     refuse(changed)?;
+    order.note(&sync, AuditAction::Resumed).await;
     requests::hint(&order.state, &sync.mailbox, &sync.tenant, Trigger::Manual, &order.trace).await;
     as_it_is(&order.state, &sync).await
 }

@@ -12,11 +12,12 @@ use axum::{
 };
 use serde::Serialize;
 use sync_core::state::{Status, Sync};
-use sync_store::JobRow;
+use sync_store::{AuditAction, JobRow};
 use tokio::time::Instant;
 
 use super::{
     ApiState,
+    audit::{Deed, note},
     auth::{Caller, Needs, ToSync},
     mailbox::owned,
     problem::{CorrelationId, Problem},
@@ -82,7 +83,15 @@ impl<N> Order<N> {
     /// Makes the job and answers with it: 202, or 200 when it was waited for and has ended.
     pub(super) async fn place(&self, sync: &Sync, ask: &Ask, wait: bool) -> Result<Response, Problem> {
         let job = requests::ask(&self.state, sync, ask, self.key.as_deref(), &self.trace).await?;
+        if let Some(action) = ask.audited() {
+            self.note(sync, action).await;
+        }
         self.answer(sync, job, wait).await
+    }
+
+    /// Notes in the audit trail what was just done.
+    pub(super) async fn note(&self, sync: &Sync, action: AuditAction) {
+        note(&self.state, &Deed::of(&self.caller, action, &self.trace).with(&sync.mailbox)).await;
     }
 
     /// Answers with a job that was made.

@@ -180,14 +180,15 @@ pub async fn finish(mut request: Request, next: Next) -> Response {
     let instance = request.uri().path().to_owned();
     let method = request.method().clone();
     request.extensions_mut().insert(CorrelationId(correlation_id.clone()));
-    let span = tracing::info_span!("request", %correlation_id, %method);
+    // At the level of errors, so that no choice of a level takes the trace off a request's lines.
+    let span = tracing::error_span!("request", trace = %correlation_id, %method);
     let mut response = next.run(request).instrument(span).await;
     if response.status().is_client_error() || response.status().is_server_error() {
         response = write(response, &instance, &correlation_id);
     }
     if response.status().is_server_error() {
         // The path may name an address, so the log has the method and the id only.
-        tracing::error!(%correlation_id, %method, status = response.status().as_u16(), "answered {}", response.status());
+        tracing::error!(trace = %correlation_id, %method, status = response.status().as_u16(), "answered {}", response.status());
     }
     if let Ok(value) = HeaderValue::from_str(&correlation_id) {
         response.headers_mut().insert(CORRELATION_HEADER, value);

@@ -10,7 +10,7 @@ use sync_core::{
     state::Sync,
 };
 use sync_queue::JobMessage;
-use sync_store::{IdempotencyKey, JobRow, NewRequest};
+use sync_store::{AuditAction, IdempotencyKey, JobRow, NewRequest};
 
 use super::{
     ApiState,
@@ -41,6 +41,16 @@ impl Ask {
             trigger: Trigger::Manual,
             unlock: false,
             reactivate: false,
+        }
+    }
+
+    /// What the audit trail calls it; `None` for what anybody may ask for at any time.
+    pub fn audited(&self) -> Option<AuditAction> {
+        match (self.operation, self.kind) {
+            ("force", _) => Some(AuditAction::Forced),
+            ("unlock", _) => Some(AuditAction::Unlocked),
+            (_, JobKind::AcceptDebt) => Some(AuditAction::DebtAccepted),
+            _ => self.options.accept_deletions.then_some(AuditAction::DeletionsAccepted),
         }
     }
 

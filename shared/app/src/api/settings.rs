@@ -20,6 +20,7 @@ use sync_core::{
     quota::Method,
     state::{Scope, Sync},
 };
+use sync_store::AuditAction;
 
 use super::{
     ApiState,
@@ -138,6 +139,7 @@ async fn change(
     known(&order.state, &sync, &scope).await?;
     let (state, now) = (&order.state, Timestamp::now());
     let requested = state.store.set_scope(&sync.mailbox, &scope, Trigger::Manual, now).await?;
+    order.note(&sync, AuditAction::SelectionChanged).await;
     requests::hint(state, &sync.mailbox, &sync.tenant, Trigger::Manual, &order.trace).await;
     let job = requests::read_job(state, &sync.mailbox, &requested.job).await?;
     let (status, job) = order.follow(&sync, job, wait).await?;

@@ -31,9 +31,14 @@ pub async fn status(
 ) -> Result<Json<StatusView>, Problem> {
     query.finish()?;
     let sync = owned(&state, &caller.tenant, &mailbox).await?;
-    let jobs = state.store.list_jobs(&sync.mailbox, LAST_JOBS, None).await?.items;
+    let now = Timestamp::now();
+    let (jobs, usage) = tokio::join!(
+        state.store.list_jobs(&sync.mailbox, LAST_JOBS, None),
+        state.store.usage_today(&sync.mailbox, now)
+    );
+    let (jobs, usage) = (jobs?.items, usage?);
     let last = jobs.iter().find(|job| is_finished(job.status)).or(jobs.first());
-    Ok(Json(StatusView::new(&sync, last, state.config.intervals, Timestamp::now())))
+    Ok(Json(StatusView::new(&sync, last, usage.quota_units, state.config.intervals, now)))
 }
 
 /// `GET /api/sync/{mailbox}/jobs`

@@ -12,6 +12,7 @@ use sync_core::{
     job::{JobKind, RequestOptions},
     state::{Status, Sync, Window},
 };
+use sync_store::AuditAction;
 
 use super::{
     body::{JsonBody, MaybeJson},
@@ -69,6 +70,7 @@ pub async fn unlock(order: Order, mut query: Query) -> Result<Response, Problem>
         return order.place(&sync, &ask, wait).await;
     }
     order.state.store.unlock(&sync.mailbox, Timestamp::now()).await?;
+    order.note(&sync, AuditAction::Unlocked).await;
     let unlocked = OnlyUnlocked { mailbox: sync.mailbox, unlocked: true, job: None };
     Ok((StatusCode::OK, Json(unlocked)).into_response())
 }

@@ -24,7 +24,7 @@ use sync_queue::{JobMessage, Queue};
 use sync_store::{Store, StoreError};
 
 use self::{gmail::GmailSide, store::StoreSide};
-use crate::{account::Gmail, spend::Project};
+use crate::{account::Gmail, report::WatchKept, spend::Project};
 
 /// The clients, built once at start.
 #[derive(Clone)]
@@ -67,6 +67,7 @@ pub struct LiveWorld {
     looks_as: Priority,
     store: StoreSide,
     gmail: GmailSide,
+    hints: u64,
 }
 
 /// Who spends for a job: somebody waits for what is new, or asked by hand; the schedule can wait.
@@ -75,7 +76,7 @@ pub fn priority_of(job: &Job) -> Priority {
         // Between slices somebody asked: that is new mail.
         (Lane::Backfill, _) | (Lane::Sync, Trigger::Push | Trigger::Continuation) => Priority::Delta,
         (Lane::Sync, Trigger::Manual | Trigger::Connect) => Priority::Manual,
-        (Lane::Sync, Trigger::Schedule) => Priority::Poll,
+        (Lane::Sync, Trigger::Schedule | Trigger::Refresh) => Priority::Poll,
     }
 }
 
@@ -97,6 +98,7 @@ impl LiveWorld {
             clients,
             mailbox,
             trace,
+            hints: 0,
         }
     }
 
@@ -115,6 +117,17 @@ impl LiveWorld {
         self.gmail.settle().await;
     }
 
+    /// How old the copy was when the lease was taken; `None` before, and of a copy that never was whole.
+    pub fn staleness(&self, now: Timestamp) -> Option<SignedDuration> {
+        let last = self.store.found()?.progress.last_sync_at?;
+        Some(now.duration_since(last).max(SignedDuration::ZERO))
+    }
+
+    /// Messages sent so far.
+    pub fn hints(&self) -> u64 {
+        self.hints
+    }
+
     /// Requests that were open during the visit.
     pub fn jobs(&self) -> &BTreeSet<JobId> {
         self.store.jobs()
@@ -122,14 +135,23 @@ impl LiveWorld {
 
     /// Sets the watch anew when it is about to lapse, or was never set. Whatever fails is tried at the next
     /// look; meanwhile the poll covers the mailbox.
-    pub async fn keep_watch(&mut self, now: Timestamp) {
+    pub async fn keep_watch(&mut self, now: Timestamp) -> WatchKept {
         self.gmail.spends_as(self.looks_as);
         let expires_at = self.store.found().and_then(|sync| sync.watch_expires_at);
+        let lapsed = expires_at.is_some_and(|at| at <= now);
+        if lapsed {
+            tracing::warn!(mailbox.id = %self.mailbox, watches_lapsed = 1, "the watch had lapsed; the poll covered it");
+        }
         match self.gmail.keep_watch(expires_at, now).await {
-            Ok(false) => {}
-            Ok(true) => tracing::info!(mailbox.id = %self.mailbox, watches_set = 1, "the watch was set anew"),
+            Ok(set) => {
+                if set {
+                    tracing::info!(mailbox.id = %self.mailbox, watches_set = 1, "the watch was set anew");
+                }
+                WatchKept { lapsed, set, failed: false }
+            }
             Err(error) => {
                 tracing::warn!(mailbox.id = %self.mailbox, error, watches_failed = 1, "the watch was not set");
+                WatchKept { lapsed, set: false, failed: true }
             }
         }
     }
@@ -164,7 +186,7 @@ impl LiveWorld {
     }
 
     async fn hint(
-        &self,
+        &mut self,
         lane: Lane,
         step: Option<u64>,
         delay: SignedDuration,
@@ -178,6 +200,7 @@ impl LiveWorld {
             trace: self.trace.clone(),
             sent_at: now,
         };
+        self.hints += 1;
         let tenant = self.store.found().map(|sync| &sync.tenant);
         let sent = self.clients.queue.send(lane, &message, delay, tenant).await;
         let failed = |error: sync_queue::QueueError| {

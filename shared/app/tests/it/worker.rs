@@ -50,6 +50,7 @@ pub fn worker(world: &World) -> Worker {
         clients: Arc::new(world.clients.clone()),
         settings: Settings::default(),
         live: LiveSettings { fetch_window: 25, topic: Some("projects/p/topics/t".into()) },
+        memory_megabytes: 512,
     }
 }
 
@@ -63,7 +64,7 @@ async fn look(world: &World, mailbox: &MailboxId) -> Outcome {
         lane: Lane::Backfill,
     };
     let checkpoint_at = Timestamp::now() + SignedDuration::from_secs(60);
-    sync(&worker, job, "trace", "owner", checkpoint_at).await.expect("not interrupted")
+    sync(&worker, job, "trace", "owner", checkpoint_at).await.outcome
 }
 
 #[tokio::test]

@@ -187,6 +187,16 @@ pub fn until_next_pacific_day(now: Timestamp) -> SignedDuration {
     midnight.map_or(SignedDuration::from_hours(1), |midnight| midnight.timestamp().duration_since(now))
 }
 
+/// How much of Google's day is over, 0 to 1.
+pub fn pacific_day_elapsed(now: Timestamp) -> f64 {
+    let now = now.to_zoned(pacific());
+    let bounds = now.start_of_day().and_then(|start| Ok((start, now.tomorrow()?.start_of_day()?)));
+    bounds.map_or(0.0, |(start, end)| {
+        let whole = end.timestamp().duration_since(start.timestamp()).as_secs_f64();
+        (now.timestamp().duration_since(start.timestamp()).as_secs_f64() / whole).clamp(0.0, 1.0)
+    })
+}
+
 /// A POSIX rule instead of a name: Lambda's image has no time zone database. Valid since 2007.
 fn pacific() -> TimeZone {
     TimeZone::posix("PST8PDT,M3.2.0,M11.1.0").unwrap_or(TimeZone::UTC)
@@ -223,5 +233,9 @@ mod tests {
         assert_eq!(pacific_day(at("2026-08-27T07:00:00Z")).to_string(), "2026-08-27");
         assert_eq!(until_next_pacific_day(at("2026-08-27T10:00:00Z")).as_hours(), 21);
         assert_eq!(until_next_pacific_day(at("2026-12-27T10:00:00Z")).as_hours(), 22);
+        assert!(pacific_day_elapsed(at("2026-08-27T07:00:00Z")) < 0.001);
+        assert!((pacific_day_elapsed(at("2026-12-27T20:00:00Z")) - 0.5).abs() < 0.001);
+        // A day of 25 hours: the clock goes back in November.
+        assert!((pacific_day_elapsed(at("2026-11-01T19:30:00Z")) - 0.5).abs() < 0.001);
     }
 }

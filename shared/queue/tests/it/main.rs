@@ -24,14 +24,15 @@ impl World {
             .await;
         let client = Client::new(&sdk);
         let mut urls = Vec::new();
-        for name in ["sync", "backfill", "dead-letter"] {
+        for name in ["sync", "backfill", "dead-letter", "backfill-dead-letter"] {
             // Unique, because the emulator may be one that others use too.
             let name = format!("{name}-{}-{}", std::process::id(), Timestamp::now().as_microsecond());
             let made = client.create_queue().queue_name(name).send().await.expect("a queue");
             urls.push(made.queue_url.expect("its address"));
         }
-        let [sync_url, backfill_url, dead_letter_url] = <[String; 3]>::try_from(urls).expect("three");
-        let config = QueueConfig { sync_url, backfill_url, dead_letter_url };
+        let [sync_url, backfill_url, dead_letter_url, backfill_dead_letter_url] =
+            <[String; 4]>::try_from(urls).expect("four");
+        let config = QueueConfig { sync_url, backfill_url, dead_letter_url, backfill_dead_letter_url };
         Self { queue: Queue::new(&sdk, config.clone()), config, client, _stack: stack }
     }
 

@@ -109,7 +109,7 @@ async fn a_hole_stops_the_reader_until_it_is_filled() {
 async fn a_reader_who_was_away_too_long_is_told_where_to_begin_again() {
     let world = World::new().await;
     let mailbox = world.mailbox().await;
-    let kept = Retention { events: sync_core::SignedDuration::from_secs(100) };
+    let kept = Retention { events: sync_core::SignedDuration::from_secs(100), ..Retention::default() };
     let store = world.store.clone().keeping(kept);
     for (id, seconds) in [(1, 10), (2, 20), (3, 30), (4, 200)] {
         store.announce(&mailbox, &created(id), at(seconds)).await.expect("announced");

@@ -87,7 +87,10 @@ async fn retention_takes_old_tombstones_but_not_those_that_are_referenced() {
 
     let sweep = |before| {
         let (world, mailbox) = (&world, &mailbox);
-        async move { world.store.sweep_tombstones(mailbox, at(before), None).await.expect("swept") }
+        async move {
+            let mut known = sync_store::KnownBodies::default();
+            world.store.sweep_tombstones(mailbox, at(before), None, &mut known).await.expect("swept").next
+        }
     };
     assert_eq!(sweep(10).await, None, "they were deleted at 10, not before");
     assert_eq!(world.sync(&mailbox).await.totals.deleted, 3);

@@ -20,7 +20,8 @@ pub struct SyncIntervals {
 }
 
 impl SyncIntervals {
-    fn of(self, sync: &Sync, now: Timestamp) -> SignedDuration {
+    /// How often this mailbox is looked at.
+    pub fn of(self, sync: &Sync, now: Timestamp) -> SignedDuration {
         let watched = sync.watch_expires_at.is_some_and(|expires| expires > now);
         if watched { self.with_watch } else { self.without_watch }
     }
@@ -87,8 +88,7 @@ pub struct StatusView {
     consecutive_errors: u32,
     cooldown_until: Option<Timestamp>,
     watch_expires_at: Option<Timestamp>,
-    /// Null: kept by the quota ledger, which is not there yet.
-    quota_units_today: Option<u64>,
+    quota_units_today: u64,
     last_sync: Option<JobView>,
     #[serde(flatten)]
     state: StateView,
@@ -133,8 +133,15 @@ impl StateView {
 }
 
 impl StatusView {
-    /// The status of a mailbox; `last` is its newest finished job.
-    pub fn new(sync: &Sync, last: Option<&JobRow>, intervals: SyncIntervals, now: Timestamp) -> Self {
+    /// The status of a mailbox; `last` is its newest finished job, `quota_units_today` what its visits have spent of
+    /// Google's day.
+    pub fn new(
+        sync: &Sync,
+        last: Option<&JobRow>,
+        quota_units_today: u64,
+        intervals: SyncIntervals,
+        now: Timestamp,
+    ) -> Self {
         Self {
             mailbox: sync.mailbox.clone(),
             email: sync.address.as_str().to_owned(),
@@ -143,7 +150,7 @@ impl StatusView {
             consecutive_errors: sync.progress.errors.consecutive,
             cooldown_until: sync.progress.errors.cooldown_until.filter(|until| *until > now),
             watch_expires_at: sync.watch_expires_at,
-            quota_units_today: None,
+            quota_units_today,
             last_sync: last.map(|job| JobView::new(&sync.mailbox, job)),
             state: StateView::new(sync, intervals, now),
         }

@@ -383,13 +383,13 @@ pub async fn store(sdk: &SdkConfig, unique: &str) -> Store {
 async fn queue(sdk: &SdkConfig, unique: &str) -> Queue {
     let client = aws_sdk_sqs::Client::new(sdk);
     let mut urls = Vec::new();
-    for name in ["sync", "backfill", "dead"] {
+    for name in ["sync", "backfill", "dead", "backfill-dead"] {
         let created =
             client.create_queue().queue_name(format!("{name}-{unique}")).send().await.expect("a queue");
         urls.push(created.queue_url().expect("its address").to_owned());
     }
-    let [sync_url, backfill_url, dead_letter_url] = urls.try_into().expect("three");
-    Queue::new(sdk, QueueConfig { sync_url, backfill_url, dead_letter_url })
+    let [sync_url, backfill_url, dead_letter_url, backfill_dead_letter_url] = urls.try_into().expect("four");
+    Queue::new(sdk, QueueConfig { sync_url, backfill_url, dead_letter_url, backfill_dead_letter_url })
 }
 
 pub async fn create_table(sdk: &SdkConfig, table: &str) {
