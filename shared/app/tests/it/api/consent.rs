@@ -130,11 +130,7 @@ async fn consent_connects_a_mailbox_once_and_leads_to_it() {
     assert_eq!(won.header("location"), format!("/?connected={id}#/mailbox/{id}"));
     assert_eq!(lost.status, StatusCode::BAD_REQUEST, "of two at once one wins");
     let page = String::from_utf8(lost.bytes).expect("text");
-    assert!(
-        page.contains("each link works once")
-            && page.contains("href=\"&#47;\"") | page.contains("href=\"/\""),
-        "{page}"
-    );
+    assert!(page.contains("each link works once") && page.contains("href=\"/\""), "{page}");
     let credential =
         world.store.read_credential(&id.parse().expect("an id")).await.expect("read").expect("there");
     assert_eq!(secrecy::ExposeSecret::expose_secret(&credential.secret), "1//alice@example.com");
@@ -298,7 +294,7 @@ async fn a_mailbox_is_connected_again_by_its_own_account_only() {
     let other = browser.back(&format!("state={}&code=mallory", parameter(&url, "state"))).await;
     let page = String::from_utf8(other.bytes).expect("text");
     assert_eq!(other.status, StatusCode::CONFLICT, "{page}");
-    assert!(page.contains("mallory@example.com") && page.contains(&format!("mailbox={id}")), "{page}");
+    assert!(page.contains("mallory@example.com") && page.contains(&format!("&amp;mailbox={id}")), "{page}");
     assert_eq!(mailboxes(&world, "ten_1").await.len(), 1);
     let requests = world.gmail.received_requests().await.expect("recorded");
     assert!(

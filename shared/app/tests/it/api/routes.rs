@@ -17,6 +17,7 @@ fn routes() -> Vec<(Method, &'static str, Value, Scope)> {
         (Method::GET, "/api/integrations/{m}/settings", Value::Null, Scope::Read),
         (Method::PUT, "/api/integrations/{m}/settings", labels.clone(), Scope::Admin),
         (Method::PATCH, "/api/integrations/{m}/settings", labels, Scope::Admin),
+        (Method::GET, "/gmail/auth/url?mailbox={m}", Value::Null, Scope::Sync),
         (Method::POST, "/api/sync/{m}", Value::Null, Scope::Sync),
         (Method::POST, "/api/sync/{m}/initial", Value::Null, Scope::Sync),
         (Method::POST, "/api/sync/{m}/full", Value::Null, Scope::Sync),
