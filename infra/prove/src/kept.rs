@@ -11,7 +11,7 @@ use sync_core::{
     job::Request,
     message::{RowHead, RowState},
     owed::Owed,
-    state::{Progress, Scope, Status, Sync, Totals, WorkKind},
+    state::{Aliases, Content, Progress, Scope, Status, Sync, Totals, WorkKind},
     sync::{Commit, Event, Happened, OwedWrite, RowWrite},
 };
 
@@ -48,6 +48,8 @@ impl Kept {
             watch_expires_at,
             credential_version: 1,
             scope,
+            content: Content::default(),
+            aliases: Aliases::default(),
             commit: 0,
             seq: 0,
             progress: Progress::default(),

@@ -4,6 +4,7 @@
 //! runs the core's engine against the [`live::LiveWorld`].
 
 pub mod access;
+mod aliases;
 pub mod api;
 pub mod fan_out;
 pub mod live;

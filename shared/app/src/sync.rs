@@ -50,6 +50,7 @@ pub async fn sync(
     let outcome = drive(engine, &mut world, began_at).await;
     if matches!(outcome, Outcome::Synced(_)) {
         world.keep_watch(Timestamp::now()).await;
+        world.keep_aliases(Timestamp::now()).await;
         if lane == Lane::Backfill {
             sweep_lists(&worker.clients.store, &mailbox).await;
         }

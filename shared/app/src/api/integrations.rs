@@ -26,6 +26,7 @@ use super::{
     ApiState,
     auth::{Caller, ToAdminister, ToRead, ToSync},
     body::JsonBody,
+    content,
     mailbox::{self, owned},
     problem::{CorrelationId, FieldError, Problem},
     query::Query,
@@ -41,6 +42,7 @@ pub struct Connect {
     tenant_id: Option<String>,
     keys: Option<Keys>,
     initial_sync: Option<bool>,
+    content: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -84,6 +86,9 @@ impl Connect {
         if self.tenant_id.as_deref().is_some_and(|named| named != tenant) {
             return Err(Problem::forbidden("The token belongs to another tenant."));
         }
+        if self.content.as_deref().is_some_and(|name| content::named(name).is_none()) {
+            refuse("content", content::EXPECTED);
+        }
         let token = self.keys.as_mut().and_then(|keys| keys.refresh_token.take());
         let fits = |token: &SecretString| {
             let text = secrecy::ExposeSecret::expose_secret(token);
@@ -115,6 +120,8 @@ pub async fn connect(
         state.gmail.refresh(&refresh_token, &state.oauth, now).await.map_err(|error| refused(&error))?;
     let account = state.gmail.profile(&access).await.map_err(|error| refused(&error))?;
 
+    let chosen = body.content.as_deref().and_then(content::named);
+    content::refuse_at_connect(&state, (&caller.tenant, &account.address), chosen, &access).await?;
     let new = NewMailbox { tenant: caller.tenant.clone(), address: account.address, now };
     let created = state.store.create_mailbox(&new).await?;
     let mailbox = created.mailbox().clone();
@@ -131,6 +138,7 @@ pub async fn connect(
         state.store.set_status(&mailbox, Status::Active, now).await?;
     }
     let warnings = start_watch(&state, &before, &access).await;
+    content::prepare(&state, &before, chosen, &access).await?;
 
     let job = if body.initial_sync.unwrap_or(true) {
         // What is there already needs what changed since, not another first copy.
@@ -335,6 +343,10 @@ mod tests {
         assert_eq!(fields("{}"), ["authType", "keys.refreshToken"]);
         assert_eq!(fields(r#"{"authType":"oauth","keys":{}}"#), ["keys.refreshToken"]);
         assert_eq!(fields(r#"{"authType":"oauth","keys":{"refreshToken":"a\nb"}}"#), ["keys.refreshToken"]);
+        assert_eq!(
+            fields(r#"{"authType":"oauth","keys":{"refreshToken":"x"},"content":"minimal"}"#),
+            ["content"]
+        );
         for kind in ["service_account", "serviceaccount", "serviceAccount"] {
             assert_eq!(
                 fields(&format!(r#"{{"authType":"{kind}","keys":{{"refreshToken":"x"}}}}"#)),

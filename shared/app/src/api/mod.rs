@@ -3,17 +3,19 @@
 //! Invariant: every route is authenticated but `/health`, sign-in and the static files, and answers only
 //! about the caller's own tenant. Handlers parse, call the store, and answer; a sync is only ever *asked* for
 //! here, never done. What is read comes from the replica; Gmail is called to connect and let go, to check a label
-//! that somebody selects, and to say where counters differ. Deliberately absent: rate limits, service accounts.
+//! that somebody selects, to say where counters differ, and for a body that was not fetched with its mail. Deliberately absent: rate limits, service accounts.
 
 mod attachments;
 pub mod auth;
 mod body;
 mod changes;
+mod content;
 mod drift;
 mod emails;
 mod health;
 mod integrations;
 mod mailbox;
+mod on_demand;
 mod operations;
 mod order;
 mod pages;

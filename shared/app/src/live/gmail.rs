@@ -1,24 +1,26 @@
-//! Gmail's side of the live world: tokens, listings, and messages on their way into the object store.
+//! Gmail's side of the live world: tokens, listings, counters, and what is kept fresh beside the mail. Messages are got in
+//! `fetch`.
 //!
-//! Invariant: every call is counted in quota units before it is made, and a body lies in the object store before its
-//! message is given to the engine.
+//! Invariant: every call is counted in quota units before it is made.
 
-use std::{collections::BTreeMap, panic::AssertUnwindSafe, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
 use futures::{StreamExt as _, TryStreamExt as _};
 use sync_core::{
-    Disposition, EmailAddress, Failure, MailboxId, MessageId, Timestamp,
-    message::Message,
+    Disposition, Failure, MailboxId, Timestamp,
     quota::{Method, units},
-    sync::{Effect, Fetched, Seen},
+    state::Sync,
+    sync::{Effect, Prices, Seen},
 };
-use sync_gmail::{GmailError, History, RawMessage, requests::watch_due};
+use sync_gmail::{GmailClient, GmailError, History, mime::OwnAddresses, requests::watch_due};
+use sync_store::Store;
 
-use super::{Clients, LiveSettings, stored};
-use crate::access::{Access, access};
+use super::{Clients, LiveSettings};
+use crate::{
+    access::{Access, access},
+    aliases::read_aliases,
+};
 
-/// Bodies put at once: the bucket answers in parallel, memory is bounded by the batch.
-const PUTS_AT_ONCE: usize = 8;
 /// Labels asked for at once: a mailbox may have thousands, and Gmail allows few calls at a time.
 const LABELS_AT_ONCE: usize = 4;
 
@@ -27,8 +29,8 @@ pub(super) struct GmailSide {
     clients: Arc<Clients>,
     settings: LiveSettings,
     mailbox: MailboxId,
-    /// The mailbox's own address, once the lease is taken.
-    owner: Option<EmailAddress>,
+    /// The addresses that its owner sends from, once the lease is taken.
+    owner: Option<OwnAddresses>,
     access: Option<Access>,
     /// Where a listing's window of days begins from: the same on every page.
     began_at: Timestamp,
@@ -51,12 +53,38 @@ impl GmailSide {
     }
 
     /// Whose mailbox it is: what its owner wrote is told from what others wrote.
-    pub fn owned_by(&mut self, address: EmailAddress) {
-        self.owner = Some(address);
+    pub fn owned_by(&mut self, sync: &Sync) {
+        self.owner = Some(std::iter::once(&sync.address).chain(&sync.aliases.addresses).collect());
     }
 
-    fn charge(&mut self, method: Method) {
-        self.units += units(method, self.settings.regime);
+    pub(super) fn owner(&self) -> Result<&OwnAddresses, Failure> {
+        self.owner.as_ref().ok_or_else(|| Failure::new(Disposition::Defect, "no lease was taken"))
+    }
+
+    pub(super) fn mailbox(&self) -> &MailboxId {
+        &self.mailbox
+    }
+
+    pub(super) fn store(&self) -> &Store {
+        &self.clients.store
+    }
+
+    pub(super) fn client(&self) -> &GmailClient {
+        &self.clients.gmail
+    }
+
+    pub(super) fn prices(&self) -> Prices {
+        Prices::of(self.settings.regime)
+    }
+
+    /// Messages of one batch.
+    pub(super) fn fetch_window(&self) -> usize {
+        self.settings.fetch_window
+    }
+
+    /// Counts so many calls, before they are made.
+    pub(super) fn charge(&mut self, method: Method, calls: usize) {
+        self.units += units(method, self.settings.regime) * calls as u64;
     }
 
     /// Sets the watch anew when it is due. Whether it was; the error is for the log.
@@ -69,14 +97,37 @@ impl GmailSide {
             return Ok(false);
         };
         let access = self.access(None, now).await.map_err(|failure| failure.message)?;
-        self.charge(Method::Watch);
+        self.charge(Method::Watch, 1);
         let watch = self.clients.gmail.watch(&access.token, &topic).await;
         let watch = watch.map_err(|error| error.to_string())?;
         let noted = self.clients.store.set_watch(&self.mailbox, Some(watch.expires_at)).await;
         noted.map(|()| true).map_err(|error| error.to_string())
     }
 
-    async fn access(&mut self, refused: Option<&Access>, now: Timestamp) -> Result<Access, Failure> {
+    /// Asks for the owner's aliases when it is time.
+    pub async fn keep_aliases(&mut self, sync: &Sync, now: Timestamp) -> Result<(), String> {
+        if !sync.aliases.are_due(now) {
+            return Ok(());
+        }
+        let access = self.access(None, now).await.map_err(|failure| failure.message)?;
+        self.charge(Method::SendAsList, 1);
+        let aliases = read_aliases(&self.clients.gmail, &access.token, sync, now).await;
+        let aliases = aliases.map_err(|error| error.to_string())?;
+        let noted = self.clients.store.set_aliases(&self.mailbox, &aliases).await;
+        noted.map_err(|error| error.to_string())
+    }
+
+    /// Another token than the one that was refused.
+    pub(super) async fn refresh(&mut self, now: Timestamp) -> Result<(), Failure> {
+        let refused = self.access.clone();
+        self.access(refused.as_ref(), now).await.map(drop)
+    }
+
+    pub(super) async fn access(
+        &mut self,
+        refused: Option<&Access>,
+        now: Timestamp,
+    ) -> Result<Access, Failure> {
         if refused.is_none()
             && let Some(access) = self.access.as_ref().filter(|access| access.token.is_usable(now))
         {
@@ -105,7 +156,7 @@ impl GmailSide {
         let (gmail, token) = (self.clients.gmail.clone(), &access.token);
         Ok(match effect {
             Effect::ListHistory { start, page_token } => {
-                self.charge(Method::HistoryList);
+                self.charge(Method::HistoryList, 1);
                 match gmail.list_history(token, *start, page_token.as_deref()).await? {
                     History::Page(page) => Seen::History(page),
                     History::Expired => Seen::HistoryExpired,
@@ -114,7 +165,7 @@ impl GmailSide {
             // A page token of an earlier run may be refused: that is a defect like any other wrong request,
             // and the engine lists anew.
             Effect::ListMessages { window, label, page_token } => {
-                self.charge(Method::MessagesList);
+                self.charge(Method::MessagesList, 1);
                 let (label, page_token) = (label.as_deref(), page_token.as_deref());
                 Seen::Listed(gmail.list_messages(token, window, label, page_token, self.began_at).await?)
             }
@@ -125,14 +176,14 @@ impl GmailSide {
             }
             Effect::CountLabels(ids) => Seen::LabelCounts(self.count_labels(ids, access).await?),
             _ => {
-                self.charge(Method::GetProfile);
+                self.charge(Method::GetProfile, 1);
                 Seen::Profile(gmail.profile(token).await?.profile)
             }
         })
     }
 
     async fn label_ids(&mut self, access: &Access) -> Result<Vec<String>, GmailError> {
-        self.charge(Method::LabelsList);
+        self.charge(Method::LabelsList, 1);
         let labels = self.clients.gmail.list_labels(&access.token).await?;
         Ok(labels.into_iter().map(|label| label.id).collect())
     }
@@ -143,8 +194,7 @@ impl GmailSide {
         ids: &[String],
         access: &Access,
     ) -> Result<BTreeMap<String, i64>, GmailError> {
-        // `labels.get` costs what `labels.list` does.
-        self.units += units(Method::LabelsList, self.settings.regime) * ids.len() as u64;
+        self.charge(Method::LabelsGet, ids.len());
         // Owned by each call: a borrowing closure would not be `Send` for every lifetime.
         let counts = ids.iter().cloned().map(|id| {
             let (gmail, token) = (self.clients.gmail.clone(), access.token.clone());
@@ -153,74 +203,5 @@ impl GmailSide {
         let counts: Vec<(Option<i64>, String)> =
             futures::stream::iter(counts).buffer_unordered(LABELS_AT_ONCE).try_collect().await?;
         Ok(counts.into_iter().filter_map(|(count, id)| Some((id, count?))).collect())
-    }
-
-    /// Gets messages a window at a time, so that only so many bodies are in memory.
-    pub async fn fetch(
-        &mut self,
-        ids: &[MessageId],
-        now: Timestamp,
-    ) -> Result<Vec<(MessageId, Fetched)>, Failure> {
-        let mut results = Vec::with_capacity(ids.len());
-        let mut refused = false;
-        for window in ids.chunks(self.settings.fetch_window) {
-            let mut token = self.access(None, now).await?;
-            let mut answers = self.get(window, &token).await;
-            let unauthorized = |answers: &[(MessageId, Result<RawMessage, GmailError>)]| {
-                answers.iter().any(|(_, answer)| matches!(answer, Err(GmailError::Unauthorized)))
-            };
-            if unauthorized(&answers) && !refused {
-                refused = true;
-                token = self.access(Some(&token), now).await?;
-                answers = self.get(window, &token).await;
-            }
-            // Out of quota: asking for the rest would only earn more refusals.
-            let stop =
-                answers.iter().any(|(_, answer)| matches!(answer, Err(GmailError::RateLimited { .. })));
-            results.extend(self.keep(answers).await);
-            if stop {
-                break;
-            }
-        }
-        Ok(results)
-    }
-
-    async fn get(
-        &mut self,
-        ids: &[MessageId],
-        access: &Access,
-    ) -> Vec<(MessageId, Result<RawMessage, GmailError>)> {
-        self.units += units(Method::MessagesGet, self.settings.regime) * ids.len() as u64;
-        self.clients.gmail.get_raw_batch(&access.token, ids).await
-    }
-
-    /// Parses what was got and puts the bodies, before any row can name them.
-    async fn keep(
-        &self,
-        answers: Vec<(MessageId, Result<RawMessage, GmailError>)>,
-    ) -> Vec<(MessageId, Fetched)> {
-        let kept = answers.into_iter().map(|(id, answer)| async move {
-            let fetched = match answer {
-                Ok(raw) => self
-                    .keep_one(raw)
-                    .await
-                    .map_or_else(Fetched::Failed, |message| Fetched::Message(Box::new(message))),
-                Err(GmailError::NotFound) => Fetched::NotFound,
-                Err(error) => Fetched::Failed(error.failure()),
-            };
-            (id, fetched)
-        });
-        futures::stream::iter(kept).buffer_unordered(PUTS_AT_ONCE).collect().await
-    }
-
-    async fn keep_one(&self, raw: RawMessage) -> Result<Message, Failure> {
-        let owner =
-            self.owner.as_ref().ok_or_else(|| Failure::new(Disposition::Defect, "no lease was taken"))?;
-        // Mail is hostile: one message that breaks the parser is one debt, not a dead worker.
-        let parsed = std::panic::catch_unwind(AssertUnwindSafe(|| sync_gmail::mime::to_message(&raw, owner)));
-        let mut message =
-            parsed.map_err(|_| Failure::new(Disposition::Defect, "the message could not be parsed"))?;
-        message.body = Some(self.clients.store.put_body(&self.mailbox, raw.mail).await.map_err(stored)?);
-        Ok(message)
     }
 }

@@ -42,12 +42,14 @@ pub enum Method {
     Stop,
     /// `users.messages.send`.
     MessagesSend,
+    /// `users.settings.sendAs.list`.
+    SendAsList,
 }
 
 /// Quota units of one call.
 pub fn units(method: Method, regime: Regime) -> u64 {
     match (method, regime) {
-        (Method::GetProfile | Method::LabelsList | Method::LabelsGet, _) => 1,
+        (Method::GetProfile | Method::LabelsList | Method::LabelsGet | Method::SendAsList, _) => 1,
         (Method::HistoryList, _) => 2,
         (Method::MessagesList, _) | (Method::MessagesGet | Method::AttachmentsGet, Regime::Legacy) => 5,
         (Method::MessagesGet | Method::AttachmentsGet, Regime::Current) => 20,

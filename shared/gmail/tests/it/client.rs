@@ -3,8 +3,11 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use sync_core::{Disposition, HistoryId, MessageId, state::Window};
-use sync_gmail::{GmailClient, GmailError, History};
+use sync_core::{
+    Disposition, HistoryId, MessageId, ThreadId,
+    state::{Content, Window},
+};
+use sync_gmail::{GmailClient, GmailError, History, formats::Mail};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpListener,
@@ -186,7 +189,10 @@ async fn watch_stop_labels_and_lists_go_where_the_reference_says() {
     client.stop(&token()).await.expect("stopped");
     assert_eq!(client.list_labels(&token()).await.expect("labels")[0].id, "INBOX");
     let page = client.list_messages(&token(), &Window::All, Some("INBOX"), None, Timestamp::UNIX_EPOCH).await;
-    assert_eq!(page.expect("a page").ids, [MessageId(0x1f)]);
+    assert_eq!(
+        page.expect("a page").messages.iter().map(|one| one.id).collect::<Vec<_>>(),
+        [MessageId(0x1f)]
+    );
 }
 
 fn message(id: &str, raw: &str) -> String {
@@ -233,7 +239,7 @@ async fn gmail() -> MockServer {
 async fn a_batch_gives_one_result_for_each_id_whatever_comes_back() {
     let server = gmail().await;
     let ids: Vec<MessageId> = (1..=60).map(MessageId).collect();
-    let results = client(&server).get_raw_batch(&token(), &ids).await;
+    let results = client(&server).get_messages(&token(), &ids, Content::Raw).await;
     assert_eq!(results.iter().map(|(id, _)| *id).collect::<Vec<_>>(), ids, "in the order asked");
     for (id, result) in results {
         match (id.0, result) {
@@ -242,7 +248,7 @@ async fn a_batch_gives_one_result_for_each_id_whatever_comes_back() {
                 assert!(matches!(GmailError::MissingPart.disposition(), Disposition::Retry(_)), "never done");
             }
             (odd, result) if odd % 2 == 1 => assert_eq!(result, Err(GmailError::NotFound)),
-            (_, result) => assert_eq!(result.expect("a message").mail.len(), 300),
+            (_, result) => assert_eq!(result.expect("a message").mail, Mail::Raw(b"abc".repeat(100))),
         }
     }
     assert_eq!(requests(&server).await.len(), 3, "25, 25 and 10");
@@ -254,14 +260,16 @@ async fn a_batch_that_is_too_long_is_halved_until_it_fits() {
     let mut narrow = config(&server);
     narrow.batch_bytes_max = 1_500;
     let ids: Vec<MessageId> = (1..=8).map(|n| MessageId(n * 8)).collect();
-    let results = GmailClient::new(narrow.clone()).expect("a client").get_raw_batch(&token(), &ids).await;
+    let results =
+        GmailClient::new(narrow.clone()).expect("a client").get_messages(&token(), &ids, Content::Raw).await;
     assert_eq!(results.iter().map(|(id, _)| *id).collect::<Vec<_>>(), ids);
     assert!(results.iter().all(|(_, result)| result.is_ok()), "{results:?}");
     assert!(requests(&server).await.len() > 3);
 
     narrow.batch_bytes_max = 100;
     narrow.single_bytes_max = 100;
-    let results = GmailClient::new(narrow).expect("a client").get_raw_batch(&token(), &ids).await;
+    let results =
+        GmailClient::new(narrow).expect("a client").get_messages(&token(), &ids, Content::Raw).await;
     for (_, result) in results {
         let error = result.expect_err("too long alone");
         assert_eq!(error, GmailError::TooLarge { bytes_max: 100 });
@@ -274,7 +282,7 @@ async fn a_batch_that_fails_as_a_whole_fails_each_of_its_messages() {
     let ids = [MessageId(2), MessageId(6)];
     let check = |answer: ResponseTemplate| async move {
         let server = answering(answer).await;
-        let results = client(&server).get_raw_batch(&token(), &ids).await;
+        let results = client(&server).get_messages(&token(), &ids, Content::Raw).await;
         let [(_, Err(first)), (_, Err(second))] = results.as_slice() else { panic!("{results:?}") };
         assert_eq!(first, second);
         first.clone()
@@ -292,7 +300,7 @@ async fn a_batch_that_fails_as_a_whole_fails_each_of_its_messages() {
 async fn after_a_rate_limit_nothing_more_is_asked_for() {
     let server = answering(refusal(429, "rateLimitExceeded", "User-rate limit exceeded.")).await;
     let ids: Vec<MessageId> = (1..=100).map(MessageId).collect();
-    let results = client(&server).get_raw_batch(&token(), &ids).await;
+    let results = client(&server).get_messages(&token(), &ids, Content::Raw).await;
     assert_eq!(results.len(), 100);
     assert!(results.iter().all(|(_, result)| matches!(result, Err(GmailError::RateLimited { .. }))));
     assert_eq!(requests(&server).await.len(), 1);
@@ -308,4 +316,17 @@ async fn the_bound_holds_for_what_is_unpacked() {
     narrow.single_bytes_max = 100_000;
     let error = GmailClient::new(narrow).expect("a client").profile(&token()).await;
     assert_eq!(error, Err(GmailError::TooLarge { bytes_max: 100_000 }));
+}
+
+#[tokio::test]
+async fn a_thread_that_is_too_long_says_so_and_raw_mails_have_no_threads() {
+    let thread = serde_json::json!({ "messages": [{ "id": "1", "snippet": "x".repeat(500) }] });
+    let server = answering(ResponseTemplate::new(200).set_body_json(thread)).await;
+    let mut narrow = config(&server);
+    narrow.thread_bytes_max = 400;
+    let client = GmailClient::new(narrow).expect("a client");
+    let got = client.get_thread(&token(), ThreadId(1), Content::Full).await;
+    assert_eq!(got, Err(GmailError::TooLarge { bytes_max: 400 }));
+    assert_eq!(client.get_thread(&token(), ThreadId(1), Content::Raw).await, Err(GmailError::Unsendable));
+    assert_eq!(requests(&server).await.len(), 1, "the second one was not asked for");
 }
