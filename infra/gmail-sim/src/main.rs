@@ -58,6 +58,7 @@ Control face (JSON; no credentials):
                                                      and thread_id=
   POST   /sim/mailboxes/EMAIL/load                   {\"path\"}
   POST   /sim/mailboxes/EMAIL/generate               {\"count\"}
+  POST   /sim/mailboxes/EMAIL/aliases                {\"addresses\"}: what its owner sends from besides
   GET    /sim/mailboxes/EMAIL/snapshot               every message, one JSON a line
   POST   /sim/mailboxes/EMAIL/expire-history         every history id up to now is expired
   POST   /sim/mailboxes/EMAIL/revoke                 the grants are withdrawn; DELETE gives them back

@@ -11,7 +11,7 @@ use sync_core::{
     job::Request,
     message::{RowHead, RowState},
     owed::Owed,
-    state::{Progress, Scope, Status, Sync, Totals, WorkKind},
+    state::{Aliases, Content, Progress, Scope, Status, Sync, Totals, WorkKind},
     sync::{Commit, Event, Happened, OwedWrite, RowWrite},
 };
 
@@ -49,6 +49,8 @@ impl Kept {
             credential_version: 1,
             credential_kind: sync_core::state::CredentialKind::default(),
             scope,
+            content: Content::default(),
+            aliases: Aliases::default(),
             commit: 0,
             seq: 0,
             progress: Progress::default(),

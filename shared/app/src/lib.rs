@@ -5,6 +5,7 @@
 
 pub mod access;
 pub mod account;
+mod aliases;
 pub mod api;
 pub mod fan_out;
 pub mod live;

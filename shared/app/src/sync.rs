@@ -57,6 +57,7 @@ async fn look(
     let mut watch = WatchKept::default();
     if matches!(outcome, Outcome::Synced(_)) {
         watch = world.keep_watch(Timestamp::now()).await;
+        world.keep_aliases(Timestamp::now()).await;
         if lane == Lane::Backfill {
             sweep_lists(&worker.clients.store, &mailbox).await;
         }

@@ -29,12 +29,12 @@ pub struct Message {
     pub snippet: String,
     /// What its headers and structure say. Boxed: the engine moves messages, it never looks inside.
     pub envelope: Box<Envelope>,
-    /// Where the raw mail lies; `None` only in tests and models.
+    /// Where the mail lies; `None` where only its headers were fetched, and in models.
     pub body: Option<BodyRef>,
 }
 
 /// What the list view needs, bounded so that a row stays far below DynamoDB's 400 KB.
-/// The whole headers are in the raw mail.
+/// The whole headers are in the stored mail.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Envelope {
     /// `Message-ID` without angle brackets.
@@ -72,13 +72,27 @@ pub struct Address {
     pub email: String,
 }
 
-/// A stored body: an object of the mailbox's, named by the SHA-256 of the raw mail.
+/// A stored body: an object of the mailbox's, named by the SHA-256 of what it holds.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct BodyRef {
-    /// Lower-case hex SHA-256 of the uncompressed raw mail.
+    /// Lower-case hex SHA-256 of the uncompressed content.
     pub sha256: String,
     /// Uncompressed length, bytes.
     pub bytes: u64,
+    /// What the content is.
+    #[serde(default)]
+    pub form: BodyForm,
+}
+
+/// In which form a mail is stored.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BodyForm {
+    /// As it was sent (RFC 5322).
+    #[default]
+    Raw,
+    /// Gmail's tree of its parts, JSON: texts included, attachments not.
+    Parts,
 }
 
 /// Labels that deltas changed while a comparison was open, each with the record that changed it last: what a

@@ -43,6 +43,10 @@ pub struct Sync {
 
     /// Which labels the owner chose.
     pub scope: Scope,
+    /// What of a message the owner chose to have.
+    pub content: Content,
+    /// The addresses that the owner sends from besides the mailbox's own.
+    pub aliases: Aliases,
 
     /// Number of the last commit.
     pub commit: u64,
@@ -286,6 +290,77 @@ impl Scope {
     }
 }
 
+/// What of a message is fetched and stored. It holds for what is fetched from then on: what is stored stays as it is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Content {
+    /// The whole mail as it was sent.
+    #[default]
+    Raw,
+    /// Its parts, texts included; attachments and the raw mail when somebody asks for them.
+    Full,
+    /// Its headers only.
+    Metadata,
+}
+
+impl Content {
+    /// The name that API and logs show.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Raw => "raw",
+            Self::Full => "full",
+            Self::Metadata => "metadata",
+        }
+    }
+
+    /// Whether Gmail gives a whole thread at once in this format.
+    pub fn comes_by_thread(self) -> bool {
+        match self {
+            Self::Raw => false,
+            Self::Full | Self::Metadata => true,
+        }
+    }
+
+    /// Whether a stretch of the mailbox may be found by a search: a grant for headers only may not search.
+    pub fn may_search(self) -> bool {
+        self != Self::Metadata
+    }
+}
+
+/// The addresses that a mailbox's owner sends from besides its own.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Aliases {
+    /// As Gmail names them, bounded.
+    pub addresses: Vec<EmailAddress>,
+    /// When Gmail was last asked for them; never, when `None`.
+    pub read_at: Option<Timestamp>,
+}
+
+impl Aliases {
+    /// Most bytes of addresses kept: they lie on `SYNC`, which every commit writes. Gmail allows 99, most have one.
+    const BYTES_MAX: usize = 6_000;
+    /// How old they may get: about a day.
+    const AGE_MAX: SignedDuration = SignedDuration::from_hours(24);
+
+    /// What Gmail has answered, without the mailbox's own address.
+    pub fn read(answered: Vec<EmailAddress>, own: &EmailAddress, now: Timestamp) -> Self {
+        let mut left = Self::BYTES_MAX;
+        let fits = |address: &EmailAddress| {
+            let rest = left.checked_sub(address.as_str().len());
+            left = rest.unwrap_or(0);
+            rest.is_some()
+        };
+        let addresses = answered.into_iter().filter(|address| address != own).take_while(fits).collect();
+        Self { addresses, read_at: Some(now) }
+    }
+
+    /// Whether Gmail should be asked for them.
+    pub fn are_due(&self, now: Timestamp) -> bool {
+        self.read_at.is_none_or(|at| now.duration_since(at) >= Self::AGE_MAX)
+    }
+}
+
 /// A list of ids to fetch, newest first, in the object store: written once, read by position.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct FetchList {
@@ -298,6 +373,17 @@ pub struct FetchList {
     /// From this position on the ids are of stored rows that a listing missed: their gets decide.
     #[serde(default = "nowhere")]
     pub verify_from: u64,
+}
+
+impl FetchList {
+    /// How the key of a list ends that lies in the order of its threads and names them. A list's key says how
+    /// it is written, so that whoever reads it can never take one kind for the other.
+    pub const BY_THREAD: &str = ".threads";
+
+    /// Whether the list of this key names the threads.
+    pub fn is_by_thread(key: &str) -> bool {
+        key.ends_with(Self::BY_THREAD)
+    }
 }
 
 fn nowhere() -> u64 {
@@ -364,5 +450,23 @@ impl Totals {
         self.deleted += other.deleted;
         self.debts += other.debts;
         self.waiting += other.waiting;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn aliases_are_bounded_and_read_again_after_a_day() {
+        let address = |text: &str| text.parse::<EmailAddress>().expect("an address");
+        let own = address("me@example.com");
+        let answered =
+            (0..1_000).map(|n| address(&format!("alias-{n}@example.com"))).chain([own.clone()]).rev();
+        let (now, later) = (Timestamp::UNIX_EPOCH, Timestamp::UNIX_EPOCH + SignedDuration::from_hours(24));
+        let aliases = Aliases::read(answered.collect(), &own, now);
+        assert!((100..400).contains(&aliases.addresses.len()), "{}", aliases.addresses.len());
+        assert!(!aliases.addresses.contains(&own));
+        assert!(Aliases::default().are_due(now) && !aliases.are_due(now) && aliases.are_due(later));
     }
 }

@@ -6,12 +6,12 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use sync_core::MessageId;
+use sync_core::{MessageId, state::Content};
 
 use crate::{
     error::GmailError,
+    formats::{self, FetchedMessage},
     lines::{dashed_line, delimiter, end_before, line_at},
-    requests::{self, RawMessage},
 };
 
 /// Most parts of one batch: 50 and more at once fail in part, with 429.
@@ -27,11 +27,11 @@ pub fn content_type() -> String {
     format!("multipart/mixed; boundary={BOUNDARY}")
 }
 
-/// The multipart body that gets these messages.
-pub fn body(ids: &[MessageId]) -> String {
+/// The multipart body that gets these messages in this format.
+pub fn body(ids: &[MessageId], content: Content) -> String {
     let mut body = String::new();
     for id in ids {
-        let path = requests::get_raw(*id).path;
+        let path = formats::get_message(*id, content).path;
         body.push_str(&format_part(*id, &path));
     }
     body.push_str("--");
@@ -47,7 +47,7 @@ fn format_part(id: MessageId, path: &str) -> String {
 }
 
 /// What came of each message that was asked for, in that order.
-pub type Gotten = Vec<(MessageId, Result<RawMessage, GmailError>)>;
+pub type Gotten = Vec<(MessageId, Result<FetchedMessage, GmailError>)>;
 
 /// Reads the answer to [`body`]: one result for each message asked for.
 ///
@@ -57,12 +57,13 @@ pub fn read(
     content_type: &str,
     body: &[u8],
     asked: &[MessageId],
+    content: Content,
     now: Timestamp,
 ) -> Result<Gotten, GmailError> {
     let boundary = boundary_of(content_type).ok_or(GmailError::Unreadable { what: "a batch's boundary" })?;
-    let mut answers: BTreeMap<MessageId, Result<RawMessage, GmailError>> = BTreeMap::new();
+    let mut answers: BTreeMap<MessageId, Result<FetchedMessage, GmailError>> = BTreeMap::new();
     for part in parts(body, boundary.as_bytes()) {
-        let Some((id, answer)) = read_part(part, now) else { continue };
+        let Some((id, answer)) = read_part(part, content, now) else { continue };
         // Should an id come twice, the better answer counts.
         if answer.is_ok() || !answers.contains_key(&id) {
             answers.insert(id, answer);
@@ -105,7 +106,11 @@ fn parts<'a>(body: &'a [u8], boundary: &[u8]) -> Vec<&'a [u8]> {
 }
 
 /// One part: MIME headers, then a whole HTTP answer. `None` when it cannot be told whose it is.
-fn read_part(part: &[u8], now: Timestamp) -> Option<(MessageId, Result<RawMessage, GmailError>)> {
+fn read_part(
+    part: &[u8],
+    content: Content,
+    now: Timestamp,
+) -> Option<(MessageId, Result<FetchedMessage, GmailError>)> {
     let (headers, http) = split_head(part);
     let content_id = header(headers, "content-id")?;
     let name = content_id.trim_matches(['<', '>', ' ']);
@@ -119,7 +124,7 @@ fn read_part(part: &[u8], now: Timestamp) -> Option<(MessageId, Result<RawMessag
         .and_then(|line| line.split_ascii_whitespace().nth(1))
         .and_then(|status| status.parse::<u16>().ok());
     let answer = match status {
-        Some(200..=299) => requests::read_raw(body, id),
+        Some(200..=299) => formats::read_message(body, id, content),
         Some(status) => Err(GmailError::from_response(status, header(head, "retry-after"), body, now)),
         None => Err(GmailError::Unreadable { what: "a batch part's status" }),
     };
@@ -158,6 +163,7 @@ fn header<'a>(head: &'a [u8], name: &str) -> Option<&'a str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::formats::Mail;
 
     const TYPE: &str = "multipart/mixed; boundary=\"batch_xyz\"";
 
@@ -172,9 +178,10 @@ mod tests {
         format!("{{\"id\":\"{id}\",\r\n\"threadId\":\"1\",\"historyId\":\"7\",\"raw\":\"YQ\"}}")
     }
 
-    fn check(body: &str, asked: &[u64]) -> Vec<Result<Vec<u8>, GmailError>> {
+    fn check(body: &str, asked: &[u64]) -> Vec<Result<Mail, GmailError>> {
         let asked: Vec<MessageId> = asked.iter().copied().map(MessageId).collect();
-        let answers = read(TYPE, body.as_bytes(), &asked, Timestamp::UNIX_EPOCH).expect("a multipart");
+        let answers =
+            read(TYPE, body.as_bytes(), &asked, Content::Raw, Timestamp::UNIX_EPOCH).expect("a multipart");
         assert_eq!(answers.iter().map(|(id, _)| *id).collect::<Vec<_>>(), asked);
         answers.into_iter().map(|(_, answer)| answer.map(|message| message.mail)).collect()
     }
@@ -182,7 +189,7 @@ mod tests {
     #[test]
     fn parts_are_matched_by_their_id_and_missing_ones_have_failed() {
         let body = part("2", "200 OK", &message("2")) + &part("1", "200 OK", &message("1")) + "--batch_xyz--";
-        let a = || Ok(b"a".to_vec());
+        let a = || Ok(Mail::Raw(b"a".to_vec()));
         assert_eq!(check(&body, &[1, 2, 3]), [a(), a(), Err(GmailError::MissingPart)]);
     }
 
@@ -219,13 +226,13 @@ mod tests {
     #[test]
     fn what_is_no_multipart_fails_as_a_whole() {
         for bad in ["application/json", "multipart/mixed", "multipart/mixed; boundary=", "", "ü"] {
-            assert!(read(bad, b"", &[MessageId(1)], Timestamp::UNIX_EPOCH).is_err(), "{bad}");
+            assert!(read(bad, b"", &[MessageId(1)], Content::Raw, Timestamp::UNIX_EPOCH).is_err(), "{bad}");
         }
     }
 
     #[test]
     fn a_request_part_is_as_the_guide_shows_it() {
-        let body = body(&[MessageId(0x1f)]);
+        let body = body(&[MessageId(0x1f)], Content::Raw);
         assert!(body.starts_with("--gmail_sync_batch_part\r\nContent-Type: application/http\r\nContent-ID: <1f>\r\n\r\nGET /gmail/v1/users/me/messages/1f?format=raw&fields=id"), "{body}");
         assert!(body.ends_with("--gmail_sync_batch_part--\r\n"), "{body}");
     }

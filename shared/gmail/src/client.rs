@@ -9,8 +9,8 @@ use jiff::Timestamp;
 use reqwest::RequestBuilder;
 use secrecy::ExposeSecret as _;
 use sync_core::{
-    HistoryId, MessageId, retry,
-    state::Window,
+    EmailAddress, HistoryId, MessageId, ThreadId, retry,
+    state::{Content, Window},
     sync::{HistoryPage, ListPage},
 };
 
@@ -19,8 +19,9 @@ use crate::{
     batch::{self, Gotten},
     endpoint::Endpoint,
     error::GmailError,
+    formats::{self, FetchedMessage},
     oauth::AccessToken,
-    requests::{self, Account, Label, Method, RawMessage, Request, Watch},
+    requests::{self, Account, Label, Method, Request, Watch},
     transport::{self, Answer},
 };
 
@@ -49,6 +50,8 @@ pub struct GmailConfig {
     pub batch_bytes_max: u64,
     /// Longest answer of any other call, bytes: beyond it a message is a debt.
     pub single_bytes_max: u64,
+    /// Longest answer that is a thread, bytes: beyond it its messages are got one by one. Several come at once.
+    pub thread_bytes_max: u64,
 }
 
 impl GmailConfig {
@@ -61,6 +64,7 @@ impl GmailConfig {
             backoff: Backoff { first: Duration::from_secs(1) },
             batch_bytes_max: 96 << 20,
             single_bytes_max: 64 << 20,
+            thread_bytes_max: 16 << 20,
         }
     }
 }
@@ -146,23 +150,55 @@ impl GmailClient {
         }
     }
 
-    /// One message, whole.
-    pub async fn get_raw_single(&self, token: &AccessToken, id: MessageId) -> Result<RawMessage, GmailError> {
-        requests::read_raw(&self.call(&requests::get_raw(id), token).await?.body, id)
+    /// The addresses that the owner sends from, the mailbox's own among them.
+    pub async fn list_send_as(&self, token: &AccessToken) -> Result<Vec<EmailAddress>, GmailError> {
+        formats::read_send_as(&self.call(&formats::list_send_as(), token).await?.body)
     }
 
-    /// These messages, whole, in one call: one result for each id in the order given. At most
+    /// One message in this format.
+    pub async fn get_message(
+        &self,
+        token: &AccessToken,
+        id: MessageId,
+        content: Content,
+    ) -> Result<FetchedMessage, GmailError> {
+        let answer = self.call(&formats::get_message(id, content), token).await?;
+        formats::read_message(&answer.body, id, content)
+    }
+
+    /// All messages of a thread that can be read, in this format.
+    ///
+    /// # Errors
+    /// [`GmailError::TooLarge`] for a thread beyond [`GmailConfig::thread_bytes_max`]: its messages may be had one
+    /// by one. [`GmailError::Unsendable`] for format `raw`.
+    pub async fn get_thread(
+        &self,
+        token: &AccessToken,
+        thread: ThreadId,
+        content: Content,
+    ) -> Result<Vec<FetchedMessage>, GmailError> {
+        let request = formats::get_thread(thread, content)?;
+        let answer = self.call_within(&request, token, self.config.thread_bytes_max).await?;
+        formats::read_thread(&answer.body, content)
+    }
+
+    /// These messages in this format, in one call: one result for each id in the order given. At most
     /// [`batch::PARTS_MAX`] ids: more at once fail in part.
     ///
     /// # Errors
     /// What is about the call as a whole; [`GmailError::TooLarge`] asks for fewer.
-    pub async fn get_raw_batch(&self, token: &AccessToken, ids: &[MessageId]) -> Result<Gotten, GmailError> {
+    pub async fn get_messages(
+        &self,
+        token: &AccessToken,
+        ids: &[MessageId],
+        content: Content,
+    ) -> Result<Gotten, GmailError> {
         match ids {
-            [id] => match self.get_raw_single(token, *id).await {
+            [id] => match self.get_message(token, *id, content).await {
                 Err(error) if !error.is_about_one_message() => Err(error),
                 answer => Ok(vec![(*id, answer)]),
             },
-            _ => self.batch_call(token, ids).await,
+            _ => self.batch_call(token, ids, content).await,
         }
     }
 
@@ -176,13 +212,18 @@ impl GmailClient {
         self.call(&requests::stop(), token).await.map(drop)
     }
 
-    async fn batch_call(&self, token: &AccessToken, ids: &[MessageId]) -> Result<Gotten, GmailError> {
+    async fn batch_call(
+        &self,
+        token: &AccessToken,
+        ids: &[MessageId],
+        content: Content,
+    ) -> Result<Gotten, GmailError> {
         let url = self.config.api_url.join(batch::PATH);
         let request = self
             .http
             .post(&url)
             .header(reqwest::header::CONTENT_TYPE, batch::content_type())
-            .body(batch::body(ids));
+            .body(batch::body(ids, content));
         let answer = match self.authorized(request, token, self.config.batch_bytes_max).await {
             // A wrong address of the batch endpoint says nothing of any message.
             Err(GmailError::NotFound) => {
@@ -191,10 +232,19 @@ impl GmailClient {
             answer => answer?,
         };
         let content_type = answer.header("content-type").unwrap_or_default();
-        batch::read(content_type, &answer.body, ids, Timestamp::now())
+        batch::read(content_type, &answer.body, ids, content, Timestamp::now())
     }
 
     async fn call(&self, request: &Request, token: &AccessToken) -> Result<Answer, GmailError> {
+        self.call_within(request, token, self.config.single_bytes_max).await
+    }
+
+    async fn call_within(
+        &self,
+        request: &Request,
+        token: &AccessToken,
+        bytes_max: u64,
+    ) -> Result<Answer, GmailError> {
         let url = self.config.api_url.join(&request.path);
         let build = match (request.method, &request.json) {
             (Method::Get, _) => self.http.get(&url),
@@ -202,7 +252,7 @@ impl GmailClient {
             // Google wants a length on a body that is not there.
             (Method::Post, None) => self.http.post(&url).header(reqwest::header::CONTENT_LENGTH, 0),
         };
-        self.authorized(build, token, self.config.single_bytes_max).await
+        self.authorized(build, token, bytes_max).await
     }
 
     async fn authorized(

@@ -12,7 +12,7 @@ use sync_core::{
     EmailAddress, HistoryId, MessageId, ThreadId,
     message::Labels,
     state::Window,
-    sync::{HistoryPage, HistoryRecord, ListPage, Profile, RecordChange},
+    sync::{HistoryPage, HistoryRecord, ListPage, Listed, Profile, RecordChange},
 };
 use url::form_urlencoded;
 
@@ -104,6 +104,15 @@ pub struct GmailMessage<M> {
 /// In format `raw`: the whole RFC 5322 message.
 pub type RawMessage = GmailMessage<Vec<u8>>;
 
+impl<M> GmailMessage<M> {
+    /// The same message around its mail in another shape.
+    pub fn map<N>(self, convert: impl FnOnce(M) -> N) -> GmailMessage<N> {
+        let Self { id, thread_id, history_id, labels, received_at, size_estimate, snippet, mail } = self;
+        let mail = convert(mail);
+        GmailMessage { id, thread_id, history_id, labels, received_at, size_estimate, snippet, mail }
+    }
+}
+
 impl<M> std::fmt::Debug for GmailMessage<M> {
     // The snippet and the mail are somebody's: they do not belong in a log.
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -151,7 +160,7 @@ pub fn list_messages(
     let mut query = vec![
         ("includeSpamTrash", "true"),
         ("maxResults", max_results.as_str()),
-        ("fields", "messages(id),nextPageToken"),
+        ("fields", "messages(id,threadId),nextPageToken"),
     ];
     query.extend(search.as_deref().map(|search| ("q", search)));
     query.extend(label.map(|label| ("labelIds", label)));
@@ -271,14 +280,21 @@ pub fn read_profile(body: &[u8]) -> Result<Account, GmailError> {
 /// The answer of [`list_messages`]. The window matters: the newest so many are one page, whatever its token.
 pub fn read_message_list(body: &[u8], window: &Window) -> Result<ListPage, GmailError> {
     let wire: wire::MessageList = read(body, "a list of messages")?;
-    let ids = wire.messages.iter().map(|message| message_id(&message.id)).collect::<Result<Vec<_>, _>>()?;
+    let messages = wire.messages.iter().map(listed).collect::<Result<Vec<_>, _>>()?;
     let next_page_token = match window {
         Window::Newest(_) | Window::Contact { .. } => None,
         Window::Days(_) | Window::All | Window::Between { .. } => {
             wire.next_page_token.filter(|token| !token.is_empty())
         }
     };
-    Ok(ListPage { ids, next_page_token })
+    Ok(ListPage { messages, next_page_token })
+}
+
+/// A thread only saves units: a message without a readable one is got alone.
+fn listed(message: &wire::MessageRef) -> Result<Listed, GmailError> {
+    let id = message_id(&message.id)?;
+    let thread = message.thread_id.as_deref().and_then(|thread| thread.parse().ok());
+    Ok(thread.map_or(Listed::alone(id), |thread| Listed::new(id, thread)))
 }
 
 /// The answer of [`list_history`].

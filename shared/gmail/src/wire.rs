@@ -37,9 +37,12 @@ pub struct MessageList {
 
 /// A message that is only named.
 #[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct MessageRef {
     /// Hexadecimal.
     pub id: String,
+    /// Hexadecimal; in a list of messages.
+    pub thread_id: Option<String>,
 }
 
 /// `users.history.list`.

@@ -6,7 +6,7 @@
 use sync_core::{
     JobId, MailboxId, SignedDuration, Timestamp,
     job::{JobKind, JobStatus, Request, RequestOptions, Trigger},
-    state::{Scope, Status},
+    state::{Content, Scope, Status},
 };
 
 use crate::{
@@ -54,13 +54,15 @@ impl Store {
         self.request_with(mailbox, request, Change::default(), now).await
     }
 
-    /// Chooses which labels are copied, and asks for the comparison that makes it so, in one transaction.
+    /// Chooses which labels are copied and what of a message, and asks for the comparison that makes the labels so,
+    /// in one transaction.
     ///
     /// Errors: more than 500 labels.
     pub async fn set_scope(
         &self,
         mailbox: &MailboxId,
         scope: &Scope,
+        content: Content,
         trigger: Trigger,
         now: Timestamp,
     ) -> Result<Requested> {
@@ -72,7 +74,8 @@ impl Store {
                 max: SCOPE_LABELS_MAX,
             });
         }
-        let scoped = Change::default().set("scope", nested("scope", scope)?);
+        let scoped =
+            Change::default().set("scope", nested("scope", scope)?).set("content", text(content.name()));
         self.request_with(mailbox, &NewRequest::new(JobKind::Full, trigger), scoped, now).await
     }
 

@@ -9,7 +9,7 @@ use aws_sdk_s3::types::{Delete, ObjectIdentifier};
 use sync_core::{
     MailboxId, MessageId, SignedDuration, Timestamp,
     state::{FetchList, Sync},
-    sync::Listing,
+    sync::{Listed, Listing},
 };
 
 use crate::{
@@ -21,49 +21,59 @@ type Result<T> = std::result::Result<T, StoreError>;
 
 /// Tells the bucket's lifecycle rule what is a list: it expires, mail never does.
 const LIST_TAG: &str = "kind=fetch-list";
-/// Bytes of an id in a list.
+/// Bytes of an id in a list; with its thread, where the list's name says so, it takes twice as many.
 const ID_BYTES: u64 = 8;
-/// Most ids read at once.
+/// Most messages read at once.
 const LIST_READ_MAX: u32 = 100_000;
-/// Largest listing, bytes: a million messages with fifty labels take 30 MB, a worker has a few hundred.
+/// Largest listing, bytes: a million messages with fifty labels take 40 MB, a worker has a few hundred.
 const LISTING_BYTES_MAX: usize = 128 * 1_024 * 1_024;
 /// How old a list is at least that is swept: a younger one may be about to be pointed at.
 const SWEPT_AFTER: SignedDuration = SignedDuration::from_hours(24);
 
 impl Store {
-    /// Writes a list of ids in this order. The name is 1 to 200 letters, digits, `-`, `_`, `.`, `/`.
-    pub async fn save_list(&self, mailbox: &MailboxId, name: &str, ids: &[MessageId]) -> Result<()> {
-        let bytes = ids.iter().flat_map(|id| id.0.to_be_bytes()).collect();
+    /// Writes a list of messages in this order, their threads too where its name says so
+    /// ([`FetchList::is_by_thread`]). The name is 1 to 200 letters, digits, `-`, `_`, `.`, `/`.
+    pub async fn save_list(&self, mailbox: &MailboxId, name: &str, messages: &[Listed]) -> Result<()> {
+        let bytes = if FetchList::is_by_thread(name) {
+            messages.iter().flat_map(|message| message.to_bytes()).collect()
+        } else {
+            messages.iter().flat_map(|message| message.id.0.to_be_bytes()).collect()
+        };
         self.put_object("save list", list_key(mailbox, name)?, bytes, Some(LIST_TAG)).await
     }
 
-    /// Reads at most `limit` (up to 100,000) ids of a list from this position; fewer only at its end.
+    /// Reads at most `limit` (up to 100,000) messages of a list from this position; fewer only at its end.
     pub async fn load_list(
         &self,
         mailbox: &MailboxId,
         name: &str,
         position: u64,
         limit: u32,
-    ) -> Result<Vec<MessageId>> {
+    ) -> Result<Vec<Listed>> {
         let limit = u64::from(limit.min(LIST_READ_MAX));
         let key = list_key(mailbox, name)?;
         if limit == 0 {
             return Ok(Vec::new());
         }
-        let first = position.saturating_mul(ID_BYTES);
-        let last = first.saturating_add(limit * ID_BYTES - 1);
+        let is_by_thread = FetchList::is_by_thread(name);
+        let entry = if is_by_thread { 2 * ID_BYTES } else { ID_BYTES };
+        let first = position.saturating_mul(entry);
+        let last = first.saturating_add(limit * entry - 1);
         let range = format!("bytes={first}-{last}");
         let bytes = self.get_object("load list", key, Some(range)).await?;
         let bytes = bytes.ok_or(StoreError::NotFound { what: "list" })?;
-        let (ids, rest) = bytes.as_chunks::<8>();
-        if !rest.is_empty() {
-            return Err(StoreError::corrupt("list", "its length is no multiple of 8"));
+        if !bytes.len().is_multiple_of(if is_by_thread { 16 } else { 8 }) {
+            return Err(StoreError::corrupt("list", "its length is no multiple of an entry's"));
         }
-        Ok(ids.iter().map(|id| MessageId(u64::from_be_bytes(*id))).collect())
+        if is_by_thread {
+            return Ok(bytes.as_chunks().0.iter().copied().map(Listed::from_bytes).collect());
+        }
+        let alone = |id: &[u8; 8]| Listed::alone(MessageId(u64::from_be_bytes(*id)));
+        Ok(bytes.as_chunks().0.iter().map(alone).collect())
     }
 
     /// Where in a fetch list a message waits, from 0; `None` when it is not in what is left of it, or the list
-    /// is gone. Reads what is left: 8 bytes a message.
+    /// is gone. Reads what is left: 8 or 16 bytes a message.
     pub async fn list_position(
         &self,
         mailbox: &MailboxId,
@@ -72,17 +82,17 @@ impl Store {
     ) -> Result<Option<u64>> {
         let mut position = list.position;
         loop {
-            let ids = match self.load_list(mailbox, &list.key, position, LIST_READ_MAX).await {
+            let messages = match self.load_list(mailbox, &list.key, position, LIST_READ_MAX).await {
                 Err(StoreError::NotFound { .. }) => return Ok(None),
-                ids => ids?,
+                messages => messages?,
             };
-            if let Some(at) = ids.iter().position(|one| *one == id) {
+            if let Some(at) = messages.iter().position(|one| one.id == id) {
                 return Ok(Some(position + at as u64));
             }
-            if ids.is_empty() {
+            if messages.is_empty() {
                 return Ok(None);
             }
-            position += ids.len() as u64;
+            position += messages.len() as u64;
         }
     }
 

@@ -4,7 +4,7 @@
 
 use sync_core::{
     EmailAddress, Generation, MailboxId, TenantId, Timestamp,
-    state::{Lease, Progress, Status, Sync, Totals},
+    state::{Aliases, Content, Lease, Progress, Status, Sync, Totals},
 };
 
 use crate::{
@@ -244,6 +244,19 @@ impl Store {
         self.update_existing("set watch", mailbox, change).await
     }
 
+    /// Chooses what of a message is fetched from now on. What is stored stays, so nothing is to be done.
+    pub async fn set_content(&self, mailbox: &MailboxId, content: Content) -> Result<()> {
+        let change = Change::default().set("content", text(content.name())).when("attribute_exists(#pk)");
+        self.update_existing("set content", mailbox, change).await
+    }
+
+    /// Notes the addresses that the owner sends from besides the mailbox's own.
+    pub async fn set_aliases(&self, mailbox: &MailboxId, aliases: &Aliases) -> Result<()> {
+        let change =
+            Change::default().set("aliases", nested("aliases", aliases)?).when("attribute_exists(#pk)");
+        self.update_existing("set aliases", mailbox, change).await
+    }
+
     /// Disconnects a mailbox: it is not found by its address any more, it is never due, its credential is
     /// gone, its rows stay. Doing it twice is as good as once.
     pub async fn deactivate_mailbox(&self, mailbox: &MailboxId, now: Timestamp) -> Result<()> {
@@ -410,6 +423,8 @@ pub(crate) fn sync_from(item: &Item) -> Result<Sync> {
         credential_version: fields.number("credential_version")?,
         credential_kind: fields.optional_nested("credential_kind")?.unwrap_or_default(),
         scope: fields.optional_nested("scope")?.unwrap_or_default(),
+        content: fields.optional_nested("content")?.unwrap_or_default(),
+        aliases: fields.optional_nested("aliases")?.unwrap_or_default(),
         commit: fields.number("commit")?,
         seq: fields.optional_number("seq")?.unwrap_or(0),
         progress: fields.nested("progress")?,

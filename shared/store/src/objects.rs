@@ -1,4 +1,4 @@
-//! Raw mail in S3, under the mailbox's prefix.
+//! Mail in S3, under the mailbox's prefix: as it was sent, or the tree of its parts.
 //!
 //! A body's name is the hash of its content, and it is always put, never skipped because "it exists": a
 //! sweep may be deleting the old one just now.
@@ -7,22 +7,25 @@ use std::io::Read;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_sdk_s3::{operation::get_object::GetObjectError, primitives::ByteStream};
-use sync_core::{MailboxId, message::BodyRef};
+use sync_core::{
+    MailboxId,
+    message::{BodyForm, BodyRef},
+};
 
 use crate::{Store, StoreError};
 
 type Result<T> = std::result::Result<T, StoreError>;
 
-/// Largest raw mail, bytes. Gmail takes 50 MB at most.
+/// Largest mail, bytes. Gmail takes 50 MB at most.
 const BODY_BYTES_MAX: usize = 64 * 1_024 * 1_024;
 /// Level 3 is zstd's own default: mail shrinks to about half, at hundreds of MB a second.
 pub(crate) const COMPRESSION_LEVEL: i32 = 3;
 
 impl Store {
-    /// Stores raw mail, compressed. It is there when this returns, so that a row may name it.
+    /// Stores a mail in this form, compressed. It is there when this returns, so that a row may name it.
     ///
     /// Errors: more than 64 MiB.
-    pub async fn put_body(&self, mailbox: &MailboxId, raw: Vec<u8>) -> Result<BodyRef> {
+    pub async fn put_body(&self, mailbox: &MailboxId, raw: Vec<u8>, form: BodyForm) -> Result<BodyRef> {
         if raw.len() > BODY_BYTES_MAX {
             return Err(StoreError::TooLarge {
                 what: "bytes of a body",
@@ -35,6 +38,7 @@ impl Store {
             let body = BodyRef {
                 sha256: hex::encode(digest(&SHA256, &raw)),
                 bytes: u64::try_from(raw.len()).unwrap_or(u64::MAX),
+                form,
             };
             zstd::encode_all(raw.as_slice(), COMPRESSION_LEVEL).map(|compressed| (body, compressed))
         };
@@ -43,7 +47,7 @@ impl Store {
         Ok(body)
     }
 
-    /// Reads raw mail back; `None` when the object is gone. Errors: it is not what it was.
+    /// Reads a mail back; `None` when the object is gone. Errors: it is not what it was.
     pub async fn get_body(&self, mailbox: &MailboxId, body: &BodyRef) -> Result<Option<Vec<u8>>> {
         let Some(compressed) = self.get_object("get body", body_key(mailbox, body), None).await? else {
             return Ok(None);
@@ -105,7 +109,11 @@ impl Store {
 }
 
 fn body_key(mailbox: &MailboxId, body: &BodyRef) -> String {
-    format!("{mailbox}/raw/{}.zst", body.sha256)
+    let folder = match body.form {
+        BodyForm::Raw => "raw",
+        BodyForm::Parts => "parts",
+    };
+    format!("{mailbox}/{folder}/{}.zst", body.sha256)
 }
 
 /// Decompresses, but not more than the row says there is: a bomb must not fill the memory.
@@ -142,7 +150,7 @@ mod tests {
     #[test]
     fn a_body_that_is_not_what_its_name_says_is_not_given() {
         let compressed = zstd::encode_all(&b"mail"[..], 3).expect("compressed");
-        let right = BodyRef { sha256: hex::encode(digest(&SHA256, b"mail")), bytes: 4 };
+        let right = BodyRef { sha256: hex::encode(digest(&SHA256, b"mail")), bytes: 4, form: BodyForm::Raw };
         assert_eq!(decompress(&compressed, &right).expect("the mail"), b"mail");
         for wrong in [
             BodyRef { bytes: 3, ..right.clone() },
@@ -156,7 +164,7 @@ mod tests {
     #[test]
     fn a_decompression_bomb_is_cut_off() {
         let bomb = zstd::encode_all(std::io::repeat(0).take(50_000_000), 3).expect("compressed");
-        let small = BodyRef { sha256: String::new(), bytes: 10 };
+        let small = BodyRef { sha256: String::new(), bytes: 10, form: BodyForm::Raw };
         assert!(decompress(&bomb, &small).is_err());
     }
 }

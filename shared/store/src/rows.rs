@@ -1,14 +1,14 @@
 //! Message rows: how one is written, read whole, and read as a head.
 //!
 //! The worker writes only its own attributes, by updates and never by puts: what others write on a row
-//! (`refs`) stays whatever the worker does.
+//! (`refs`, `raw`) stays whatever the worker does.
 
 use std::collections::BTreeSet;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use sync_core::{
     HistoryId, MailboxId, MessageId, Timestamp,
-    message::{Address, Envelope, Labels, Message, RowHead, RowState, Touched},
+    message::{Address, BodyRef, Envelope, Labels, Message, RowHead, RowState, Touched},
     sync::{Commit, RowWrite},
 };
 
@@ -16,6 +16,7 @@ use crate::{
     Store, StoreError, StoredMessage,
     item::{Change, Fields, Item, SCHEMA_VERSION, nested, number, text, time},
     keys::{self, Position},
+    table::Updated,
 };
 
 type Result<T> = std::result::Result<T, StoreError>;
@@ -77,6 +78,18 @@ impl Store {
     pub async fn get_message(&self, mailbox: &MailboxId, id: MessageId) -> Result<Option<StoredMessage>> {
         let item = self.get("get message", &keys::message(mailbox, id)).await?;
         item.map(|item| message_from(mailbox, &item)).transpose()
+    }
+}
+
+impl Store {
+    /// Notes where the raw mail lies that somebody asked for. Written without the lease, in an attribute that the
+    /// worker never touches. Errors: no such message.
+    pub async fn note_raw(&self, mailbox: &MailboxId, id: MessageId, raw: &BodyRef) -> Result<()> {
+        let change = Change::default().set("raw", nested("raw", raw)?).when("attribute_exists(#pk)");
+        match self.update("note raw", &keys::message(mailbox, id), change).await? {
+            Updated::Done(_) => Ok(()),
+            Updated::Refused(_) => Err(StoreError::NotFound { what: "message" }),
+        }
     }
 }
 
@@ -226,6 +239,7 @@ pub(crate) fn message_from(mailbox: &MailboxId, item: &Item) -> Result<StoredMes
         snippet: fields.optional_text("snippet")?.unwrap_or_default().to_owned(),
         envelope: fields.optional_nested("envelope")?.unwrap_or_default(),
         body: fields.optional_nested("body")?,
+        raw: fields.optional_nested("raw")?,
         references: references_from(item),
         created_at: fields.time("created_at")?,
         updated_at: fields.time("updated_at")?,

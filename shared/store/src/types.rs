@@ -8,7 +8,7 @@ use sync_core::{
     EmailAddress, Generation, HistoryId, JobId, MailboxId, MessageId, ParseError, TenantId, ThreadId,
     Timestamp,
     job::{Counts, JobError, JobKind, JobStatus, RequestOptions, Trigger},
-    message::{BodyRef, Envelope, Labels, RowHead, RowState},
+    message::{BodyForm, BodyRef, Envelope, Labels, RowHead, RowState},
     owed::Owed,
     state::{CredentialKind, Status, Sync, WorkKind},
     sync::Happened,
@@ -125,8 +125,10 @@ pub struct StoredMessage {
     pub snippet: String,
     /// What its headers say. Boxed as in the core.
     pub envelope: Box<Envelope>,
-    /// Where its raw mail lies.
+    /// Where its mail lies, in the form in which it was fetched; `None` where only its headers were.
     pub body: Option<BodyRef>,
+    /// Where its raw mail lies that somebody asked for: written by others than the worker.
+    pub raw: Option<BodyRef>,
     /// What refers to it (tasks, deals): written by others than the worker, never touched by a commit.
     pub references: Vec<String>,
     /// When the row was first written.
@@ -139,6 +141,11 @@ impl StoredMessage {
     /// Its id outside.
     pub fn email_id(&self) -> EmailId {
         EmailId { mailbox: self.mailbox.clone(), message: self.id }
+    }
+
+    /// Where its raw mail lies, if it was ever fetched.
+    pub fn raw_body(&self) -> Option<&BodyRef> {
+        self.body.as_ref().filter(|body| body.form == BodyForm::Raw).or(self.raw.as_ref())
     }
 
     /// Whether it is a tombstone.

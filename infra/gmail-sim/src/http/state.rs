@@ -26,6 +26,8 @@ pub(crate) struct AccountState {
     pub(crate) watches: BTreeMap<String, Watch>,
     /// What its storms have done.
     pub(crate) weather: Weather,
+    /// What its owner sends from besides its own address.
+    pub(crate) aliases: Vec<String>,
     /// When the last push went out: at most one a second.
     pub(crate) pushed_at: Option<Millis>,
 }
@@ -123,8 +125,13 @@ impl Shared {
             return (Arc::clone(account), false);
         }
         let mailbox = Mailbox::new(&email, self.options.seed);
-        let state =
-            AccountState { mailbox, watches: BTreeMap::new(), pushed_at: None, weather: Weather::default() };
+        let state = AccountState {
+            mailbox,
+            watches: BTreeMap::new(),
+            aliases: Vec::new(),
+            pushed_at: None,
+            weather: Weather::default(),
+        };
         let account = Arc::new(Account { email: email.clone(), state: RwLock::new(state) });
         accounts.insert(email, Arc::clone(&account));
         (account, true)

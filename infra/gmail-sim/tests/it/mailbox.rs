@@ -291,6 +291,26 @@ async fn the_owner_is_the_one_address_to_send_as() {
 }
 
 #[tokio::test]
+async fn aliases_stand_beside_the_owner_and_are_as_they_were_set_last() {
+    let world = World::new().await;
+    for aliases in [json!(["me@example.org", "sales@example.com"]), json!(["sales@example.com"])] {
+        let (status, _) = world
+            .sim(Method::POST, &format!("mailboxes/{ALICE}/aliases"), json!({"addresses": aliases}))
+            .await;
+        assert_eq!(status, 204);
+        let list = world.get("settings/sendAs").await;
+        let all = list["sendAs"].as_array().unwrap();
+        let named: Vec<&Value> = all.iter().skip(1).map(|entry| &entry["sendAsEmail"]).collect();
+        assert_eq!(named, aliases.as_array().unwrap().iter().collect::<Vec<_>>());
+        assert_eq!((&all[1]["isPrimary"], &all[1]["treatAsAlias"]), (&json!(false), &json!(true)));
+    }
+    let (status, error) = world
+        .sim(Method::POST, &format!("mailboxes/{ALICE}/aliases"), json!({"addresses": ["nobody"]}))
+        .await;
+    assert_eq!(status, 400, "{error}");
+}
+
+#[tokio::test]
 async fn trashing_is_a_change_of_labels_and_untrashing_does_not_bring_the_inbox_back() {
     let world = World::new().await;
     let id = world.deliver("binned").await;

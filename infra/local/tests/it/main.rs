@@ -6,6 +6,7 @@
 
 mod bad_input;
 mod browser;
+mod content;
 mod corpus;
 mod credentials;
 mod feed;

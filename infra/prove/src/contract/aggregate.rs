@@ -2,7 +2,7 @@
 
 use sync_core::{
     HistoryId,
-    state::{Scope, Status},
+    state::{Content, Scope, Status},
     sync::{Acquired, Effect, Released, Seen},
 };
 
@@ -139,4 +139,17 @@ pub async fn a_scope_is_read_with_the_mailbox<B: Bench>(bench: &mut B) -> Told {
     let seen = sync(bench).await?;
     same("the scope", seen.scope, scope)?;
     same("whoever looks is asked", seen.asked > before.asked, true)
+}
+
+pub async fn content_is_chosen_without_any_work<B: Bench>(bench: &mut B) -> Told {
+    let before = sync(bench).await?;
+    same("raw at first", before.content, Content::Raw)?;
+    let held = hold(bench, 1, 60).await?;
+    for content in [Content::Full, Content::Metadata, Content::Raw] {
+        outside(bench, Deed::SetContent(content), at(5)).await;
+        let seen = sync(bench).await?;
+        same("the content", seen.content, content)?;
+        same("nobody is asked to look", seen.asked, held.asked)?;
+    }
+    apply(bench, &commit(&held, Vec::new())).await
 }

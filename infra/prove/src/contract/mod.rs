@@ -18,7 +18,7 @@ use std::{fmt::Debug, future::Future};
 use sync_core::{
     Generation, Timestamp,
     job::{JobKind, RequestOptions},
-    state::{Scope, Sync},
+    state::{Content, Scope, Sync},
     sync::{Acquired, Commit, Committed, Effect, Event, RowWrite, Seen, World},
 };
 
@@ -50,6 +50,8 @@ pub enum Deed {
     NewGrant,
     /// The owner chooses labels.
     SetScope(Scope),
+    /// The owner chooses what of a message is fetched from now on.
+    SetContent(Content),
     /// Something is announced.
     Announce,
 }
@@ -94,7 +96,8 @@ stories! {
         an_old_grant_parks_nothing
         an_unlocked_mailbox_fences_its_holder
         work_from_outside_is_due_whatever_the_lease
-        a_scope_is_read_with_the_mailbox;
+        a_scope_is_read_with_the_mailbox
+        content_is_chosen_without_any_work;
     commits:
         a_commit_is_applied_once
         a_commit_of_a_former_holder_writes_nothing
@@ -114,6 +117,7 @@ stories! {
         a_fenced_commit_closes_nothing;
     kept:
         a_list_is_read_by_position
+        a_list_by_thread_keeps_the_threads
         a_listing_is_read_as_it_was_kept;
 }
 

@@ -9,7 +9,7 @@ use sync_core::{
     SignedDuration, Timestamp,
     job::{Request, Trigger},
     lease,
-    state::{Scope, Status},
+    state::{Content, Scope, Status},
     sync::{Effect, Event, Guard, Mutant, Observed, Settings, World},
 };
 
@@ -36,6 +36,7 @@ impl Simulated {
         let setting = Setting {
             settings: Settings { mutant, ..Settings::default() },
             scope: Scope::default(),
+            content: Content::Raw,
             watched: true,
             start: sync_core::HistoryId(1),
             page: 5,
@@ -86,6 +87,7 @@ impl Bench for Simulated {
                 store.kept.sync.scope = scope;
                 lease::ask(&mut store.kept.sync, self.now);
             }
+            Deed::SetContent(content) => store.kept.sync.content = content,
             Deed::Announce => store.take_sequence_number(),
         }
     }

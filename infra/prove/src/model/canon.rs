@@ -132,8 +132,8 @@ fn objects(store: &mut Store) {
     for (index, work) in store.kept.sync.progress.work.iter_mut().enumerate() {
         let name = format!("kept-{index}");
         if let Some(list) = &mut work.list {
-            let ids = store.lists.get(&list.key).cloned();
-            lists.extend(ids.map(|ids| (name.clone(), ids)));
+            let messages = store.lists.get(&list.key).cloned();
+            lists.extend(messages.map(|messages| (name.clone(), messages)));
             list.key.clone_from(&name);
         }
         if let Some(key) = &mut work.listing {

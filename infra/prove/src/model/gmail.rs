@@ -9,7 +9,7 @@ use sync_core::{
     HistoryId, MessageId, SignedDuration, ThreadId, Timestamp,
     message::{Envelope, Labels, Message},
     state::Window,
-    sync::{HistoryPage, HistoryRecord, ListPage, Profile, RecordChange, Seen},
+    sync::{HistoryPage, HistoryRecord, ListPage, Listed, Profile, RecordChange, Seen},
 };
 
 /// How this Gmail behaves.
@@ -235,13 +235,14 @@ impl Gmail {
             Some(below) => all.iter().position(|id| id.0 < below).unwrap_or(all.len()),
         };
         let size = if let Window::Newest(newest) = window { *newest as usize } else { manner.ids };
-        let ids: Vec<MessageId> = all.iter().skip(from).take(size).copied().collect();
-        let more = all.len() > from.saturating_add(ids.len());
-        let next = |last: &MessageId| {
-            if manner.shifts { (from + ids.len()).to_string() } else { last.0.to_string() }
+        let ids = all.iter().skip(from).take(size);
+        let messages: Vec<Listed> = ids.map(|id| Listed::new(*id, thread_of(*id))).collect();
+        let more = all.len() > from.saturating_add(messages.len());
+        let next = |last: &Listed| {
+            if manner.shifts { (from + messages.len()).to_string() } else { last.id.0.to_string() }
         };
-        let next_page_token = ids.last().filter(|_| more).map(next);
-        Seen::Listed(ListPage { ids, next_page_token })
+        let next_page_token = messages.last().filter(|_| more).map(next);
+        Seen::Listed(ListPage { messages, next_page_token })
     }
 
     /// Gmail's own counters: of these labels, or of all.
@@ -256,7 +257,7 @@ impl Gmail {
     pub fn shown(id: MessageId, history_id: HistoryId, labels: Labels, now: Timestamp) -> Box<Message> {
         Box::new(Message {
             id,
-            thread_id: ThreadId(id.0),
+            thread_id: thread_of(id),
             history_id,
             labels,
             received_at: now,
@@ -283,6 +284,11 @@ impl Gmail {
         let born = self.messages.get(&id).and_then(|versions| versions.first());
         self.labels(id).is_some() && born.is_some_and(|born| now.duration_since(born.at) < HIDDEN)
     }
+}
+
+/// Two conversations, their messages by turns.
+fn thread_of(id: MessageId) -> ThreadId {
+    ThreadId(1 + id.0 % 2)
 }
 
 trait RevSorted {

@@ -8,7 +8,7 @@ use sync_core::{
     lease::{self, Giving},
     message::RowHead,
     state::{Status, WorkKind},
-    sync::{Acquired, Commit, Committed, Effect, Fetched, Observed, Released, Seen},
+    sync::{Acquired, Commit, Committed, Effect, Fetched, Listed, Observed, Released, Seen},
 };
 
 use crate::{
@@ -40,7 +40,7 @@ fn is_gmail(effect: &Effect) -> bool {
             | Effect::ListMessages { .. }
             | Effect::ListLabels
             | Effect::CountLabels(_)
-            | Effect::Fetch(_)
+            | Effect::Fetch { .. }
     )
 }
 
@@ -75,7 +75,7 @@ pub fn oddities(state: &State, worker: &Worker) -> Vec<Oddity> {
         odd.push(Oddity::AnswerLost);
     }
     match &worker.effect {
-        Effect::Fetch(ids) => odd.extend(ids.iter().flat_map(|id| of_get(state, *id))),
+        Effect::Fetch { messages, .. } => odd.extend(messages.iter().flat_map(|one| of_get(state, one.id))),
         Effect::ListMessages { label: None, .. } if allows(Chance::Omitted) => {
             let stored = |id: &MessageId| state.store.kept.rows.get(id).is_some_and(RowHead::is_live);
             odd.extend(state.gmail.alive().map(|(id, _)| id).filter(stored).map(Oddity::Omitted));
@@ -197,8 +197,10 @@ impl Scenario {
                 Seen::LabelNames(manner.labels.iter().map(|label| (*label).to_owned()).collect())
             }
             Effect::CountLabels(names) => Seen::LabelCounts(gmail.counts(names, manner)),
-            Effect::Fetch(ids) => {
-                Seen::Fetched(ids.iter().filter_map(|id| Some((*id, get(state, *id, oddity)?))).collect())
+            // A thread is its messages, and what it lacks is got singly: what is odd is odd about one of them.
+            Effect::Fetch { messages, .. } => {
+                let answer = |one: &Listed| Some((one.id, get(state, one.id, oddity)?));
+                Seen::Fetched(messages.iter().filter_map(answer).collect())
             }
             _ => Seen::Done,
         }
@@ -276,12 +278,14 @@ impl Scenario {
                 let kept = state.store.listings.get(&key).filter(|_| !lost);
                 return Seen::Listing(kept.cloned().map(Box::new));
             }
-            Effect::SaveList { key, ids } => drop(Arc::make_mut(&mut state.store).lists.insert(key, ids)),
+            Effect::SaveList { key, messages } => {
+                Arc::make_mut(&mut state.store).lists.insert(key, messages);
+            }
             Effect::LoadList { key, position, limit } => {
                 let kept = state.store.lists.get(&key).filter(|_| !lost);
                 let position = usize::try_from(position).unwrap_or(usize::MAX);
-                let ids = kept.into_iter().flatten().skip(position).take(limit as usize);
-                return Seen::ListSlice(ids.copied().collect());
+                let messages = kept.into_iter().flatten().skip(position).take(limit as usize);
+                return Seen::ListSlice(messages.copied().collect());
             }
             _ => {}
         }

@@ -13,7 +13,7 @@ use sync_core::{
     SignedDuration,
     job::{JobKind, Request, RequestOptions, Trigger},
     lease,
-    state::{Scope, Window},
+    state::{Content, Scope, Window},
     sync::{Guard, Mutant, Settings},
 };
 
@@ -73,6 +73,8 @@ pub struct Plan {
     pub manner: Manner,
     /// Only mail with this label is copied.
     pub include: Option<&'static str>,
+    /// What of a message is fetched: threads come whole in some formats.
+    pub content: Content,
     /// New messages that one page of history fetches at once.
     pub inline: usize,
     /// Messages of one slice.
@@ -100,6 +102,7 @@ impl Plan {
             labels: &["L"],
         },
         include: None,
+        content: Content::Raw,
         inline: 100,
         slice: 2,
         guard: 50,
@@ -154,7 +157,7 @@ impl Scenario {
         let state = State {
             now,
             gmail: Arc::new(Gmail::with(plan.mail, now)),
-            store: Arc::new(Store::new(scope, now)?),
+            store: Arc::new(Store::new(scope, plan.content, now)?),
             queue: Vec::new(),
             workers: vec![None; plan.workers],
             left: Budget::of(&[]),

@@ -1,6 +1,6 @@
 //! The scenarios: what is searched in full, and what shows that a guard is needed.
 
-use sync_core::{MessageId, SignedDuration, job::JobKind, sync::Guard};
+use sync_core::{MessageId, SignedDuration, job::JobKind, state::Content, sync::Guard};
 
 use crate::model::{
     chance::Chance::{
@@ -218,6 +218,16 @@ fn copies() -> Vec<Plan> {
             ..CALM
         },
         Plan {
+            name: "first copy in the order of its threads, mail moves, and a crash",
+            mail: &[&["L"], &["L"], &["L"]],
+            start: Start::Connected,
+            deeds: &[Arrive, Delete],
+            chances: &[(Act, 1), (Crash, 1)],
+            content: Content::Full,
+            workers: 1,
+            ..CALM
+        },
+        Plan {
             name: "first copy, and two workers",
             start: Start::Connected,
             deeds: &[Arrive, Delete],
@@ -236,6 +246,16 @@ fn comparisons() -> Vec<Plan> {
             start: GAP,
             deeds: &[Toggle],
             chances: &[(Act, 1), (Crash, 1)],
+            workers: 1,
+            ..CALM
+        },
+        Plan {
+            name: "a comparison in the order of its threads, and a list is lost",
+            mail: &[&["L"], &["L"], &["L"]],
+            start: GAP,
+            deeds: &[Arrive],
+            chances: &[(Act, 1), (ObjectLost, 1)],
+            content: Content::Metadata,
             workers: 1,
             ..CALM
         },

@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use sync_core::{
     JobId, MessageId, Timestamp, lease,
     message::Labels,
-    state::Scope,
-    sync::{Commit, Committed, Happened, Listing, Mutant},
+    state::{Content, Scope},
+    sync::{Commit, Committed, Happened, Listed, Listing, Mutant},
 };
 
 use crate::{
@@ -36,7 +36,7 @@ pub struct Store {
     /// Requests that were answered.
     pub closed: BTreeSet<JobId>,
     /// Fetch lists.
-    pub lists: BTreeMap<String, Vec<MessageId>>,
+    pub lists: BTreeMap<String, Vec<Listed>>,
     /// Listings that the end of a run cut short.
     pub listings: BTreeMap<String, Listing>,
     /// What the events so far have told.
@@ -45,9 +45,11 @@ pub struct Store {
 
 impl Store {
     /// A mailbox that was just connected, with a watch that does not lapse.
-    pub fn new(scope: Scope, now: Timestamp) -> Result<Self, Unfit> {
+    pub fn new(scope: Scope, content: Content, now: Timestamp) -> Result<Self, Unfit> {
+        let mut kept = Kept::new(scope, None, now)?;
+        kept.sync.content = content;
         Ok(Self {
-            kept: Kept::new(scope, None, now)?,
+            kept,
             closed: BTreeSet::new(),
             lists: BTreeMap::new(),
             listings: BTreeMap::new(),

@@ -16,7 +16,7 @@ use sync_core::{
     Disposition, Failure, HistoryId, MessageId, SignedDuration, ThreadId, Timestamp,
     message::{Envelope, Labels, Message},
     state::Window,
-    sync::{Fetched, HistoryPage, HistoryRecord, ListPage, Profile, RecordChange, Seen},
+    sync::{Fetched, HistoryPage, HistoryRecord, ListPage, Listed, Profile, RecordChange, Seen},
 };
 
 use crate::world::{
@@ -159,8 +159,10 @@ impl Gmail {
     /// Takes a message in. `age` is how old it is by its date; `spam` is where it lands.
     pub fn deliver(&mut self, age: SignedDuration, labels: &[LabelIndex], friend: bool, now: Timestamp) {
         let from = if friend { FRIEND } else { "somebody@example.com" };
-        let number = self.versions.len();
-        let raw = format!("From: {from}\r\nSubject: {number}\r\n\r\nText\r\n");
+        // Conversations of four.
+        let about = self.versions.len() / 4;
+        let raw =
+            format!("From: {from}\r\nSubject: {about}\r\nReferences: <{about}@example.com>\r\n\r\nText");
         let raw: Arc<[u8]> = raw.into_bytes().into();
         let internal_date = Some((now - age).as_millisecond());
         let new = NewMessage { raw, labels: labels.to_vec(), internal_date, thread: None };
@@ -352,7 +354,7 @@ impl Gmail {
             Some(Ok(label)) => vec![label],
             // A label that was deleted has no members.
             Some(Err(_)) => {
-                return (Seen::Listed(ListPage { ids: Vec::new(), next_page_token: None }), false);
+                return (Seen::Listed(ListPage { messages: Vec::new(), next_page_token: None }), false);
             }
         };
         let query = search(window, now).map(|text| Query::parse(&text, &self.mailbox, now.as_millisecond()));
@@ -365,8 +367,9 @@ impl Gmail {
             let born = self.versions.get(id).and_then(|versions| versions.first()).map(|(born, _)| *born);
             self.unlisted_until.get(id).is_none_or(|until| *until <= now) || born <= Some(self.listed_up_to)
         };
-        let ids = page.entries.iter().map(|(id, _)| MessageId(id.0)).filter(is_listed).collect();
-        (Seen::Listed(ListPage { ids, next_page_token }), matches!(from, PageFrom::Offset(_)))
+        let listed = page.entries.iter().map(|(id, thread)| Listed::new(MessageId(id.0), ThreadId(thread.0)));
+        let messages = listed.filter(|one| is_listed(&one.id)).collect();
+        (Seen::Listed(ListPage { messages, next_page_token }), matches!(from, PageFrom::Offset(_)))
     }
 
     /// `labels.list`.

@@ -6,7 +6,7 @@ use sync_core::{
     HistoryId, SignedDuration,
     job::{JobKind, Lane, Request, RequestOptions, Trigger},
     message::Labels,
-    state::Scope,
+    state::{Content, Scope},
     sync::{Guard, Mutant, Settings},
 };
 
@@ -138,7 +138,12 @@ fn setting(dice: &mut Dice, mutant: Option<Guard>) -> (Setting, u32, u32) {
     let slice = if is_large { LARGE } else { settings.slice };
     let settings = Settings { slice, ..settings };
     let start = HistoryId(start);
-    (Setting { settings, scope, watched, start, page, plan, mailbox_seed }, begins, steps)
+    let content = match mailbox_seed % 3 {
+        0 => Content::Raw,
+        1 => Content::Full,
+        _ => Content::Metadata,
+    };
+    (Setting { settings, scope, content, watched, start, page, plan, mailbox_seed }, begins, steps)
 }
 
 /// Mail from before, and the mailbox is connected.

@@ -4,7 +4,7 @@ use sync_core::{
     HistoryId, JobId, MessageId, SignedDuration,
     job::{JobKind, Lane, Request, RequestOptions, Trigger},
     lease,
-    state::{Status, Window},
+    state::{Content, Status, Window},
 };
 
 use gmail_sim::model::{INBOX, LabelIndex, SPAM, STARRED, TRASH, UNREAD};
@@ -343,6 +343,11 @@ impl Sim {
         let Ok(id) = format!("job_{number}").parse::<JobId>() else { return };
         let now = self.now;
         self.story.tell(now, || format!("somebody asks for {} ({id})", kind.name()));
+        // And at times chooses what is fetched from now on, whatever work is open.
+        if number.is_multiple_of(2) {
+            let content = &mut self.store.kept.sync.content;
+            *content = if content.comes_by_thread() { Content::Raw } else { Content::Full };
+        }
         let request = Request { id, kind, trigger: Trigger::Manual, options };
         self.store.request(request, now);
         self.send(Trigger::Manual, None, Lane::Sync, None, now);

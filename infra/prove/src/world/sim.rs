@@ -7,7 +7,7 @@ use sync_core::{
     job::{Job, Lane, Trigger},
     lease::{self, Giving},
     message::RowHead,
-    state::{Scope, Status, WorkKind},
+    state::{Content, Scope, Status, WorkKind},
     sync::{Acquired, Committed, Effect, Listing, Mutant, Observed, Released, Seen, Settings},
 };
 
@@ -29,6 +29,8 @@ pub struct Setting {
     pub settings: Settings,
     /// Which labels the owner chose.
     pub scope: Scope,
+    /// What of a message the owner chose: threads come whole in some formats.
+    pub content: Content,
     /// Whether a watch is set: with one, polls are an hour apart, else five minutes.
     pub watched: bool,
     /// The id at which history begins.
@@ -113,7 +115,7 @@ impl Sim {
             dice,
             counts: Counts::default(),
             gmail: Gmail::new(setting.mailbox_seed, setting.start, setting.page, paging, now),
-            store: Store::new(setting.scope, setting.watched, mutant, now)?,
+            store: Store::new(setting.scope, setting.content, setting.watched, mutant, now)?,
             queue: Queue::default(),
             plan: setting.plan,
             settings: setting.settings,
@@ -209,7 +211,7 @@ impl Sim {
             | Effect::ListMessages { .. }
             | Effect::ListLabels
             | Effect::CountLabels(_)
-            | Effect::Fetch(_) => {
+            | Effect::Fetch { .. } => {
                 let version = *credential.get_or_insert(self.store.kept.sync.credential_version);
                 if self.gmail.revoked.is_some_and(|revoked| version <= revoked) {
                     return Seen::Failed(Failure::new(Disposition::NeedsReauth, "the grant was revoked"));
@@ -286,12 +288,13 @@ impl Sim {
             }
             Effect::ListLabels => Seen::LabelNames(self.gmail.label_names()),
             Effect::CountLabels(names) => Seen::LabelCounts(self.gmail.label_counts(names)),
-            Effect::Fetch(ids) => {
-                self.gets += ids.len() as u64;
-                let mut answers = Vec::with_capacity(ids.len());
-                for id in ids {
-                    let answer = self.gmail.get(*id, &self.plan, &mut self.counts, &mut self.dice, now);
-                    answers.extend(answer.map(|answer| (*id, answer)));
+            // A thread is its messages, and what it lacks is got singly: each goes right or wrong for itself.
+            Effect::Fetch { messages, .. } => {
+                self.gets += messages.len() as u64;
+                let mut answers = Vec::with_capacity(messages.len());
+                for id in messages.iter().map(|one| one.id) {
+                    let answer = self.gmail.get(id, &self.plan, &mut self.counts, &mut self.dice, now);
+                    answers.extend(answer.map(|answer| (id, answer)));
                 }
                 Seen::Fetched(answers)
             }
@@ -309,12 +312,14 @@ impl Sim {
                 let bytes = self.store.listings.get(key).filter(|_| !is_lost);
                 return Seen::Listing(bytes.and_then(|bytes| Listing::from_bytes(bytes)).map(Box::new));
             }
-            Effect::SaveList { key, ids } => drop(self.store.lists.insert(key.clone(), ids.clone())),
+            Effect::SaveList { key, messages } => {
+                self.store.lists.insert(key.clone(), messages.clone());
+            }
             Effect::LoadList { key, position, limit } => {
                 let is_lost = self.loses_object();
-                let ids = self.store.lists.get(key).filter(|_| !is_lost).into_iter().flatten();
+                let list = self.store.lists.get(key).filter(|_| !is_lost).into_iter().flatten();
                 let position = usize::try_from(*position).unwrap_or(usize::MAX);
-                return Seen::ListSlice(ids.skip(position).take(*limit as usize).copied().collect());
+                return Seen::ListSlice(list.skip(position).take(*limit as usize).copied().collect());
             }
             _ => {}
         }

@@ -7,11 +7,11 @@
 use std::collections::BTreeMap;
 
 use sync_core::{
-    Generation, JobId, MessageId, SignedDuration, Timestamp,
+    Generation, JobId, SignedDuration, Timestamp,
     job::{JobStatus, Request},
     lease,
-    state::Scope,
-    sync::{Commit, Committed, Event, Happened, Mutant},
+    state::{Content, Scope},
+    sync::{Commit, Committed, Event, Happened, Listed, Mutant},
 };
 
 use crate::{
@@ -27,7 +27,7 @@ pub struct Store {
     /// How requests ended.
     pub closed: BTreeMap<JobId, JobStatus>,
     /// Fetch lists.
-    pub lists: BTreeMap<String, Vec<MessageId>>,
+    pub lists: BTreeMap<String, Vec<Listed>>,
     /// Listings that the end of a run cut short.
     pub listings: BTreeMap<String, Vec<u8>>,
     /// What was announced, in order.
@@ -41,10 +41,18 @@ pub struct Store {
 
 impl Store {
     /// A mailbox that was just connected.
-    pub fn new(scope: Scope, watched: bool, mutant: Mutant, now: Timestamp) -> Result<Self, Unfit> {
+    pub fn new(
+        scope: Scope,
+        content: Content,
+        watched: bool,
+        mutant: Mutant,
+        now: Timestamp,
+    ) -> Result<Self, Unfit> {
         let watch_expires_at = watched.then(|| now + SignedDuration::from_hours(24 * 365));
+        let mut kept = Kept::new(scope, watch_expires_at, now)?;
+        kept.sync.content = content;
         Ok(Self {
-            kept: Kept::new(scope, watch_expires_at, now)?,
+            kept,
             closed: BTreeMap::new(),
             lists: BTreeMap::new(),
             listings: BTreeMap::new(),

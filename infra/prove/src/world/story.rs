@@ -9,8 +9,8 @@ use sync_core::{
     message::{Labels, RowHead, RowState},
     state::{Window, Work, WorkKind},
     sync::{
-        Acquired, Commit, Committed, Effect, Event, Fetched, Happened, HistoryRecord, Outcome, OwedWrite,
-        RecordChange, Released, RowWrite, Seen,
+        Acquired, Commit, Committed, Effect, Event, Fetched, Happened, HistoryRecord, Listed, Outcome,
+        OwedWrite, RecordChange, Released, RowWrite, Seen,
     },
 };
 
@@ -62,6 +62,10 @@ pub fn short(id: MessageId) -> String {
 fn ids(ids: &[MessageId]) -> String {
     let shown: Vec<String> = ids.iter().map(|id| short(*id)).collect();
     if shown.is_empty() { "nothing".into() } else { shown.join(", ") }
+}
+
+fn named(messages: &[Listed]) -> String {
+    ids(&messages.iter().map(|one| one.id).collect::<Vec<_>>())
 }
 
 /// Labels in words.
@@ -126,10 +130,10 @@ pub fn effect(effect: &Effect) -> String {
         Effect::ScanRows { .. } => "scans rows".into(),
         Effect::ReadOwed { .. } => "reads what is owed".into(),
         Effect::ReadOwedOf(of) => format!("reads what is owed of {}", ids(of)),
-        Effect::Fetch(wanted) => format!("gets {}", ids(wanted)),
+        Effect::Fetch { messages, .. } => format!("gets {}", named(messages)),
         Effect::SaveListing { .. } => "keeps an unfinished listing".into(),
         Effect::LoadListing { .. } => "takes up an unfinished listing".into(),
-        Effect::SaveList { ids: list, .. } => format!("writes a fetch list: {}", ids(list)),
+        Effect::SaveList { messages, .. } => format!("writes a fetch list: {}", named(messages)),
         Effect::LoadList { position, .. } => format!("reads the fetch list from {position}"),
         Effect::Commit(commit) => format!("commits {}", self::commit(commit)),
         Effect::SendContinuation { delay, .. } => format!("sends a hint for in {} s", delay.as_secs()),
@@ -254,7 +258,7 @@ pub fn seen(seen: &Seen) -> String {
         Seen::HistoryExpired => "404, expired".into(),
         Seen::Listed(page) => {
             let more = if page.next_page_token.is_some() { ", and more" } else { "" };
-            format!("{}{more}", ids(&page.ids))
+            format!("{}{more}", named(&page.messages))
         }
         Seen::LabelNames(names) => format!("{} labels", names.len()),
         Seen::LabelCounts(counts) => format!("{} counters", counts.len()),
@@ -263,7 +267,7 @@ pub fn seen(seen: &Seen) -> String {
         Seen::Rows(rows) | Seen::RowPage(rows, _) => listed(rows, row),
         Seen::Owed(owed) => listed(owed, |owed| format!("{} {}", short(owed.id), owed.reason.name())),
         Seen::Fetched(answers) => listed(answers, fetched),
-        Seen::ListSlice(list) => ids(list),
+        Seen::ListSlice(messages) => named(messages),
         Seen::Committed(Committed::Applied) => "applied".into(),
         Seen::Committed(Committed::Conflict) => "conflict".into(),
         Seen::Released(Released::Free) => "free".into(),

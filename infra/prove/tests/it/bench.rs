@@ -7,7 +7,7 @@ use prove::world::{Dice, Plan, Setting, Shared, Sim, Tape, lock, settle, share};
 use sync_core::{
     HistoryId, MessageId, SignedDuration,
     job::{Job, JobKind, Lane, Request, RequestOptions, Trigger},
-    state::Scope,
+    state::{Content, Scope},
     sync::{Effect, Engine, Observed, Outcome, Seen, Settings},
 };
 
@@ -32,6 +32,7 @@ pub fn setting() -> Setting {
     Setting {
         settings: Settings { initial_newest: 2, initial_days: 1, ..Settings::default() },
         scope: Scope::default(),
+        content: Content::Raw,
         watched: true,
         start: HistoryId(5_000),
         page: 3,

@@ -11,15 +11,18 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use sync_gmail::mime;
-use sync_store::StoredMessage;
 
 use super::{
     ApiState,
     auth::{Caller, ToRead},
     emails::find,
+    on_demand::raw_of,
     problem::Problem,
     query::Query,
 };
+
+/// What an attachment is called by that has no known hash, before its place.
+pub(super) const PLACE: &str = "part-";
 
 /// Largest file that is answered directly: Lambda answers at most 6 MB, and a file travels in base64.
 pub const FILE_BYTES_MAX: usize = 4 << 20;
@@ -34,33 +37,49 @@ pub async fn raw(
     let mailbox = query.text_of("mailbox", 400);
     query.finish()?;
     let message = find(&state, &caller.tenant, &id, mailbox.as_deref()).await?;
-    let bytes = body_of(&state, &message).await?;
+    let bytes = raw_of(&state, &message).await?;
     file(bytes, "message/rfc822", &format!("{}.eml", message.id))
 }
 
-/// `GET /api/emails/{id}/attachments/{hash}`
+/// Which attachment of a mail.
+#[derive(Debug, PartialEq, Eq)]
+enum Named {
+    /// By the SHA-256 of what it holds.
+    Hash(String),
+    /// By its place, where what it holds has not been fetched.
+    Place(usize),
+}
+
+impl Named {
+    fn parse(text: &str) -> Option<Self> {
+        if let Some(place) = text.strip_prefix(PLACE) {
+            let is_plain = place.len() <= 4 && place.bytes().all(|byte| byte.is_ascii_digit());
+            return place.parse().ok().filter(|_| is_plain).map(Self::Place);
+        }
+        let is_hash = text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        is_hash.then(|| Self::Hash(text.to_ascii_lowercase()))
+    }
+}
+
+/// `GET /api/emails/{id}/attachments/{hash}`, or `part-{place}`
 pub async fn attachment(
     caller: Caller<ToRead>,
     State(state): State<Arc<ApiState>>,
-    Path((id, hash)): Path<(String, String)>,
+    Path((id, named)): Path<(String, String)>,
     mut query: Query,
 ) -> Result<Response, Problem> {
     let mailbox = query.text_of("mailbox", 400);
     query.finish()?;
     let not_found = || Problem::not_found("attachment");
-    if hash.len() != 64 || !hash.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        return Err(not_found());
-    }
+    let named = Named::parse(&named).ok_or_else(not_found)?;
     let message = find(&state, &caller.tenant, &id, mailbox.as_deref()).await?;
-    let bytes = body_of(&state, &message).await?;
-    let (attachment, bytes) = mime::attachment(&bytes, &hash.to_ascii_lowercase()).ok_or_else(not_found)?;
+    let raw = raw_of(&state, &message).await?;
+    let found = match &named {
+        Named::Hash(hash) => mime::attachment(&raw, hash),
+        Named::Place(place) => mime::attachment_at(&raw, *place),
+    };
+    let (attachment, bytes) = found.ok_or_else(not_found)?;
     file(bytes, &attachment.content_type, attachment.filename.as_deref().unwrap_or("attachment"))
-}
-
-async fn body_of(state: &ApiState, message: &StoredMessage) -> Result<Vec<u8>, Problem> {
-    let body =
-        message.body.as_ref().ok_or_else(|| Problem::not_found("raw mail: only its deletion is known"))?;
-    state.store.get_body(&message.mailbox, body).await?.ok_or_else(|| Problem::not_found("raw mail any more"))
 }
 
 fn file(bytes: Vec<u8>, kind: &str, name: &str) -> Result<Response, Problem> {
@@ -104,6 +123,15 @@ fn disposition(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_attachment_is_named_by_its_hash_or_by_its_place() {
+        assert_eq!(Named::parse(&"A1".repeat(32)), Some(Named::Hash("a1".repeat(32))));
+        assert_eq!(Named::parse("part-12"), Some(Named::Place(12)));
+        for bad in ["", "part-", "part-+1", "part-12345", "part--1", "x", &"g".repeat(64)] {
+            assert_eq!(Named::parse(bad), None, "{bad}");
+        }
+    }
 
     #[test]
     fn a_hostile_file_name_stays_inside_its_header() {

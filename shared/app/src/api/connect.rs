@@ -19,7 +19,7 @@ use sync_core::{
     EmailAddress, MailboxId,
     job::{JobKind, Trigger},
     quota::Method,
-    state::{CredentialKind, Status, Sync},
+    state::{Content, CredentialKind, Status, Sync},
 };
 use sync_gmail::{AccessToken, GmailError, KeyField, RefreshToken, ServiceAccount};
 use sync_store::{AuditAction, Created, NewCredential, NewMailbox};
@@ -29,7 +29,7 @@ use super::{
     audit::{Deed, note},
     auth::{Caller, ToSync},
     body::JsonBody,
-    mailbox,
+    content, mailbox,
     problem::{CorrelationId, FieldError, Problem},
     requests::{self, Ask},
     view::{JobView, MailboxView},
@@ -49,6 +49,7 @@ pub struct Connect {
     tenant_id: Option<String>,
     keys: Option<Keys>,
     initial_sync: Option<bool>,
+    content: Option<String>,
 }
 
 #[derive(Default, Deserialize)]
@@ -76,6 +77,15 @@ pub(super) enum Source {
     ServiceAccount,
     /// Google's consent page.
     Consent,
+}
+
+/// What is chosen beside the grant.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Chosen {
+    /// What of a message is fetched; what it was, or everything, when `None`.
+    pub content: Option<Content>,
+    /// Whether the first copy begins at once.
+    pub initial_sync: bool,
 }
 
 /// A grant that Google has accepted.
@@ -113,6 +123,9 @@ impl Connect {
     fn validate(&mut self, tenant: &str) -> Result<Given, Problem> {
         if self.tenant_id.as_deref().is_some_and(|named| named != tenant) {
             return Err(Problem::forbidden("The token belongs to another tenant."));
+        }
+        if self.content.as_deref().is_some_and(|name| content::named(name).is_none()) {
+            return Err(Problem::field("content", content::EXPECTED));
         }
         let keys = self.keys.take().unwrap_or_default();
         let kind = self.auth_type.as_deref().map(|kind| kind.to_ascii_lowercase().replace(['_', '-'], ""));
@@ -198,9 +211,12 @@ pub async fn connect(
         }
     };
     let grant = Grant { source, secret, access: access.map_err(|error| source.refused(&error))? };
-    let initial_sync = body.initial_sync.unwrap_or(true);
+    let chosen = Chosen {
+        content: body.content.as_deref().and_then(content::named),
+        initial_sync: body.initial_sync.unwrap_or(true),
+    };
     let deed = Deed::of(&caller, AuditAction::Connected, &correlation.0.0);
-    let connected = keep(&state, deed, grant, None, initial_sync).await?;
+    let connected = keep(&state, deed, grant, None, chosen).await?;
     Ok(connected.into_response())
 }
 
@@ -211,10 +227,12 @@ pub(super) async fn keep(
     deed: Deed,
     grant: Grant,
     expected: Option<&Sync>,
-    initial_sync: bool,
+    chosen: Chosen,
 ) -> Result<Connected, Problem> {
     let (source, access) = (grant.source, grant.access);
-    if !access.reads_mail() {
+    // Headers alone will do for a mailbox that keeps no more, which nobody chooses on Google's page.
+    let headers_only = access.scopes.as_deref().is_some_and(content::shows_headers_only);
+    if !access.reads_mail() && !(headers_only && source != Source::Consent) {
         return Err(source.refused(&GmailError::InsufficientScope));
     }
     let account = state.gmail.profile(&access).await.map_err(|error| source.refused(&error))?;
@@ -223,6 +241,8 @@ pub(super) async fn keep(
     if let Some(expected) = expected.filter(|expected| expected.address != account.address) {
         return Err(another_account(state, expected, &account.address, &grant.secret).await);
     }
+    let tenant = deed.tenant();
+    content::refuse_at_connect(state, (tenant, &account.address), chosen.content, &access).await?;
     let now = Timestamp::now();
     let address = account.address.clone();
     let new = NewMailbox { tenant: deed.tenant().clone(), address: account.address, now };
@@ -243,7 +263,8 @@ pub(super) async fn keep(
     let (trace, deed) = (deed.trace().to_owned(), deed.with(&mailbox));
     note(state, &deed).await;
     let warnings = start_watch(state, &before, &access).await;
-    let job = if initial_sync {
+    content::prepare(state, &before, chosen.content, &access).await?;
+    let job = if chosen.initial_sync {
         // What is there already needs what changed since, not another first copy.
         let kind = if before.progress.cursor.is_none() { JobKind::Initial } else { JobKind::Incremental };
         let ask = Ask { trigger: Trigger::Connect, ..Ask::by_hand("connect", kind) };
@@ -400,6 +421,8 @@ mod tests {
         assert_eq!(fields("{}"), ["authType", "keys.refreshToken"]);
         assert_eq!(fields(r#"{"authType":"oauth","keys":{}}"#), ["keys.refreshToken"]);
         assert_eq!(fields(r#"{"authType":"oauth","keys":{"refreshToken":"a\nb"}}"#), ["keys.refreshToken"]);
+        let content = r#"{"authType":"oauth","keys":{"refreshToken":"x"},"content":"minimal"}"#;
+        assert_eq!(fields(content), ["content"]);
         assert_eq!(fields(r#"{"authType":"saml","keys":{"refreshToken":"x"}}"#), ["authType"]);
         let all = ["keys.impersonatedUserEmail", "keys.serviceAccountKey", "keys.serviceAccountEmail"];
         for kind in ["service_account", "serviceaccount", "serviceAccount", "service-account"] {

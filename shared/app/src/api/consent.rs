@@ -25,7 +25,7 @@ use super::{
     ApiState,
     audit::Deed,
     auth::{self, Caller, ToSync},
-    connect::{Connected, Grant, Source, keep},
+    connect::{Chosen, Connected, Grant, Source, keep},
     consent_page::{Page, wants_page},
     mailbox::{self, owned},
     problem::{CorrelationId, Problem},
@@ -224,7 +224,7 @@ async fn complete(
     let code = back.code.ok_or_else(|| bad("Google sent no code along."))?;
     let grant = redeem(state, begun, &code).await?;
     let deed = Deed::by(&begun.tenant, &actor, AuditAction::Connected, trace);
-    keep(state, deed, grant, expected.as_ref(), true).await
+    keep(state, deed, grant, expected.as_ref(), Chosen { content: None, initial_sync: true }).await
 }
 
 async fn redeem(state: &ApiState, begun: &PendingConsent, code: &SecretString) -> Result<Grant, Problem> {

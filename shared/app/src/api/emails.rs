@@ -9,14 +9,16 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
-use sync_core::{MailboxId, MessageId, TenantId, ThreadId};
-use sync_gmail::mime;
+use sync_core::{MailboxId, MessageId, TenantId, ThreadId, message::BodyForm, state::Content};
+use sync_gmail::mime::{self, Attachment, FetchedParts, FullMail, Payload};
 use sync_store::{EmailId, MailQuery, StoredMessage};
 
 use super::{
     ApiState,
+    attachments::PLACE,
     auth::{Caller, ToRead},
     mailbox::owned,
+    on_demand::{raw_if_wanted, stored_raw},
     problem::Problem,
     query::{CURSOR_BYTES_MAX, Query},
     sanitise::sanitise,
@@ -139,8 +141,10 @@ pub struct WholeEmail {
     text: Option<String>,
     html: Option<String>,
     attachments: Vec<AttachmentView>,
-    /// Whether a bound left something out; the raw mail has it.
+    /// Whether something is left out; the raw mail has it.
     truncated: bool,
+    /// What of the mail this was made from: with `metadata` there is no body, and `text` and `html` are null.
+    content: &'static str,
 }
 
 #[derive(Serialize)]
@@ -152,7 +156,8 @@ struct HeaderView {
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct AttachmentView {
-    hash: String,
+    /// Null while what it holds has not been fetched: its `url` fetches it.
+    hash: Option<String>,
     filename: Option<String>,
     content_type: String,
     size: u64,
@@ -170,26 +175,63 @@ pub async fn get(
     let mailbox = query.text_of("mailbox", 400);
     query.finish()?;
     let message = find(&state, &caller.tenant, &id, mailbox.as_deref()).await?;
-    let raw = match &message.body {
-        Some(body) => state.store.get_body(&message.mailbox, body).await?,
-        None => None,
-    };
-    Ok(Json(whole(message, raw.as_deref())))
+    let (content, mail) = opened(&state, &message).await?;
+    Ok(Json(whole(message, content, mail)))
 }
 
-fn whole(message: StoredMessage, raw: Option<&[u8]>) -> WholeEmail {
-    let mail = raw.map(mime::render).unwrap_or_default();
+/// What there is of a mail: its raw form, or its parts, or its headers only.
+async fn opened(state: &ApiState, message: &StoredMessage) -> Result<(Content, FullMail), Problem> {
+    if let Some(raw) = stored_raw(state, message).await? {
+        return Ok((Content::Raw, mime::render(&raw)));
+    }
+    if let Some(body) = message.body.as_ref().filter(|body| body.form == BodyForm::Parts)
+        && let Some(json) = state.store.get_body(&message.mailbox, body).await?
+    {
+        let parts = Payload::from_json(&json).map_err(|error| {
+            tracing::error!(mailbox.id = %message.mailbox, %error, "a stored mail cannot be read");
+            Problem::of_status(StatusCode::INTERNAL_SERVER_ERROR)
+        })?;
+        return Ok((Content::Full, mime::render_parts(&parts, &FetchedParts::new())));
+    }
+    Ok(match raw_if_wanted(state, message).await? {
+        Some(raw) => (Content::Raw, mime::render(&raw)),
+        None => (Content::Metadata, FullMail::default()),
+    })
+}
+
+fn whole(message: StoredMessage, content: Content, mail: FullMail) -> WholeEmail {
     let id = message.email_id();
-    let attachments = mail.attachments.into_iter().map(|file| AttachmentView {
-        url: format!("/api/emails/{id}/attachments/{}", file.sha256),
-        hash: file.sha256,
+    let path = format!("/api/emails/{id}/attachments");
+    // Of a tree of parts nobody knows the hashes of the raw mail's files: they go by their places.
+    let by_place = |place: usize, file: Attachment| AttachmentView {
+        url: format!("{path}/{PLACE}{place}"),
+        hash: None,
         filename: file.filename,
         content_type: file.content_type,
         size: file.size,
         inline: file.inline,
-    });
+    };
+    let by_hash = |file: Attachment| AttachmentView {
+        url: format!("{path}/{}", file.sha256),
+        hash: Some(file.sha256),
+        filename: file.filename,
+        content_type: file.content_type,
+        size: file.size,
+        inline: file.inline,
+    };
+    let files = mail.attachments.into_iter();
+    let attachments = match content {
+        Content::Raw => files.map(by_hash).collect(),
+        // What is inside another file is fetched with it.
+        Content::Full | Content::Metadata => files
+            .filter(|file| file.container.is_none())
+            .enumerate()
+            .map(|(place, file)| by_place(place, file))
+            .collect(),
+    };
     WholeEmail {
-        attachments: attachments.collect(),
+        attachments,
+        content: content.name(),
         headers: mail.headers.into_iter().map(|(name, value)| HeaderView { name, value }).collect(),
         text: mail.text,
         html: mail.html.map(|html| sanitise(&html)),

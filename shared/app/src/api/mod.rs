@@ -3,7 +3,8 @@
 //! Invariant: every route is authenticated but `/health`, sign-in, the way back from Google's consent page (whose
 //! state was given to an authenticated caller) and the static files, and answers only about the caller's own tenant. Handlers parse, call the store, and answer; a sync is only ever *asked* for
 //! here, never done. What is read comes from the replica; Gmail is called to connect and let go, to check a label
-//! that somebody selects, and to say where counters differ. Deliberately absent: rate limits.
+//! that somebody selects, to say where counters differ, and for a body that was not fetched with its mail. Deliberately
+//! absent: rate limits.
 
 mod attachments;
 mod audit;
@@ -13,6 +14,7 @@ mod changes;
 mod connect;
 mod consent;
 mod consent_page;
+mod content;
 mod cost;
 mod dead_letters;
 mod drift;
@@ -21,6 +23,7 @@ mod health;
 mod integrations;
 mod mailbox;
 mod metrics;
+mod on_demand;
 mod operations;
 mod order;
 mod pages;

@@ -1,7 +1,7 @@
-//! What a mailbox's owner chose to have: its selection of labels.
+//! What a mailbox's owner chose to have: its selection of labels, and what of each message.
 //!
 //! Invariant: a selection never changes without a comparison that makes the replica fit it, written in the same
-//! transaction. A label that Gmail does not know is refused: including only that one would empty the replica.
+//! transaction. The content of messages holds for what is fetched from then on, so its change is no work. A label that Gmail does not know is refused: including only that one would empty the replica.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -18,7 +18,7 @@ use sync_core::{
     job::Trigger,
     message::Labels,
     quota::Method,
-    state::{Scope, Sync},
+    state::{Content, Scope, Sync},
 };
 use sync_store::AuditAction;
 
@@ -26,6 +26,7 @@ use super::{
     ApiState,
     auth::{Caller, ToAdminister, ToRead},
     body::JsonBody,
+    content::{self, refuse_headers_only},
     mailbox::owned,
     order::{Order, location, refuse_unless_active, waits},
     problem::Problem,
@@ -44,6 +45,8 @@ const LABEL_BYTES_MAX: usize = 225;
 pub struct SettingsView {
     mailbox: MailboxId,
     labels: SelectionView,
+    /// `raw`, `full` or `metadata`.
+    content: &'static str,
 }
 
 #[derive(Serialize)]
@@ -57,14 +60,14 @@ struct SelectionView {
 struct Changed {
     #[serde(flatten)]
     settings: SettingsView,
-    /// The comparison that makes the replica fit; null when nothing changed.
+    /// The comparison that makes the replica fit; null when the labels are as they were.
     job: Option<JobView>,
 }
 
 impl SettingsView {
-    fn new(mailbox: &MailboxId, scope: &Scope) -> Self {
+    fn new(mailbox: &MailboxId, scope: &Scope, content: Content) -> Self {
         let labels = SelectionView { include: scope.include.clone(), exclude: scope.exclude.clone() };
-        Self { mailbox: mailbox.clone(), labels }
+        Self { mailbox: mailbox.clone(), labels, content: content.name() }
     }
 }
 
@@ -73,6 +76,7 @@ impl SettingsView {
 #[serde(deny_unknown_fields)]
 pub struct Settings {
     labels: Option<Selection>,
+    content: Option<String>,
 }
 
 #[derive(Default, Deserialize)]
@@ -91,16 +95,16 @@ pub async fn get(
 ) -> Result<Json<SettingsView>, Problem> {
     query.finish()?;
     let sync = owned(&state, &caller.tenant, &mailbox).await?;
-    Ok(Json(SettingsView::new(&sync.mailbox, &sync.scope)))
+    Ok(Json(SettingsView::new(&sync.mailbox, &sync.scope, sync.content)))
 }
 
-/// `PUT /api/integrations/{mailbox}/settings`: what is left out is the default, everything.
+/// `PUT /api/integrations/{mailbox}/settings`: what is left out is the default, everything, raw.
 pub async fn put(
     order: Order<ToAdminister>,
     query: Query,
     JsonBody(body): JsonBody<Settings>,
 ) -> Result<Response, Problem> {
-    change(&order, query, body, |_| Scope::default()).await
+    change(&order, query, body, |_| (Scope::default(), Content::default())).await
 }
 
 /// `PATCH /api/integrations/{mailbox}/settings`: what is left out stays.
@@ -109,36 +113,47 @@ pub async fn patch(
     query: Query,
     JsonBody(body): JsonBody<Settings>,
 ) -> Result<Response, Problem> {
-    change(&order, query, body, |sync| sync.scope.clone()).await
+    change(&order, query, body, |sync| (sync.scope.clone(), sync.content)).await
 }
 
 async fn change(
     order: &Order<ToAdminister>,
     mut query: Query,
     body: Settings,
-    base: impl FnOnce(&Sync) -> Scope,
+    base: impl FnOnce(&Sync) -> (Scope, Content),
 ) -> Result<Response, Problem> {
     let wait = waits(&mut query);
-    if body.labels.is_none() {
-        query.refuse("labels", "is required: {\"include\": […], \"exclude\": […]}");
+    if body.labels.is_none() && body.content.is_none() {
+        query.refuse("labels", "is required, or content: {\"include\": […], \"exclude\": […]}");
+    }
+    let chosen = body.content.as_deref().map(content::named);
+    if chosen == Some(None) {
+        query.refuse("content", content::EXPECTED);
     }
     let given = body.labels.unwrap_or_default();
     let include = given.include.map(|labels| checked(&mut query, "labels.include", labels));
     let exclude = given.exclude.map(|labels| checked(&mut query, "labels.exclude", labels));
     query.finish()?;
     let sync = order.mailbox().await?;
-    let before = base(&sync);
+    let (before, content) = base(&sync);
     let scope =
         Scope { include: include.unwrap_or(before.include), exclude: exclude.unwrap_or(before.exclude) };
+    let content = chosen.flatten().unwrap_or(content);
     consistent(&scope)?;
-    let settings = SettingsView::new(&sync.mailbox, &scope);
+    if content != sync.content && content != Content::Metadata {
+        refuse_headers_only(&order.state, &sync).await?;
+    }
+    let settings = SettingsView::new(&sync.mailbox, &scope, content);
     if scope == sync.scope {
+        if content != sync.content {
+            order.state.store.set_content(&sync.mailbox, content).await?;
+        }
         return Ok(Json(Changed { settings, job: None }).into_response());
     }
     refuse_unless_active(&sync)?;
     known(&order.state, &sync, &scope).await?;
     let (state, now) = (&order.state, Timestamp::now());
-    let requested = state.store.set_scope(&sync.mailbox, &scope, Trigger::Manual, now).await?;
+    let requested = state.store.set_scope(&sync.mailbox, &scope, content, Trigger::Manual, now).await?;
     order.note(&sync, AuditAction::SelectionChanged).await;
     requests::hint(state, &sync.mailbox, &sync.tenant, Trigger::Manual, &order.trace).await;
     let job = requests::read_job(state, &sync.mailbox, &requested.job).await?;

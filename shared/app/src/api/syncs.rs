@@ -16,6 +16,7 @@ use sync_store::AuditAction;
 
 use super::{
     body::{JsonBody, MaybeJson},
+    content::refuse_headers_only,
     order::{Order, refuse_unless_active, waits},
     problem::Problem,
     query::{Query, TIME_EXPECTED, parse_time},
@@ -203,6 +204,8 @@ async fn place_window(
 ) -> Result<Response, Problem> {
     let sync: Sync = order.mailbox().await?;
     refuse_unless_active(&sync)?;
+    // Old mail is found by a search.
+    refuse_headers_only(&order.state, &sync).await?;
     let options = RequestOptions { window, ..RequestOptions::default() };
     order.place(&sync, &Ask { options, ..ask }, wait).await
 }

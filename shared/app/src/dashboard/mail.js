@@ -44,7 +44,7 @@ function details(mail) {
     h("dl", {}, fact("To", names(mail.to)), fact("Cc", names(mail.cc)), fact("Bcc", names(mail.bcc)), fact("Size", bytes(mail.sizeEstimate)),
       fact("Labels", mail.labelIds.join(", ")), fact("Gmail id", mail.gmailId), fact("Thread id", mail.threadId), fact("History id", mail.historyId), fact("Message-ID", mail.rfc822MessageId)),
     whyLine(mail),
-    mail.isDeleted ? null : h("a", { class: "button", href: `/api/emails/${encodeURIComponent(mail.id)}/raw`, download: "" }, icon("download"), "Raw mail"));
+    mail.isDeleted || mail.content === "metadata" ? null : h("a", { class: "button", href: `/api/emails/${encodeURIComponent(mail.id)}/raw`, download: "" }, icon("download"), "Raw mail"));
 }
 
 function attachments(mail) {
@@ -56,6 +56,7 @@ function attachments(mail) {
 function body(mail) {
   if (mail.html) return framed(mail.html);
   if (mail.text?.trim()) return text(mail.text);
+  if (mail.content === "metadata" && !mail.isDeleted) return h("p", { class: "muted" }, "Only the headers of this mail are stored.");
   return h("p", { class: "muted" }, mail.isDeleted ? "This mail was deleted in Gmail." : "This mail has no text.");
 }
 

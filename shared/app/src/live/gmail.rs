@@ -6,22 +6,23 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use sync_core::{
-    Disposition, EmailAddress, Failure, MailboxId, MessageId, Timestamp,
+    Disposition, Failure, MailboxId, MessageId, Timestamp,
     quota::{Method, Priority},
-    sync::{Effect, Fetched, Seen},
+    state::{Content, Sync},
+    sync::{Effect, FetchPlan, Fetched, Listed, Prices, Seen},
 };
-use sync_gmail::{GmailError, History, requests::watch_due};
+use sync_gmail::{GmailError, History, mime::OwnAddresses, requests::watch_due};
 
 use super::{Clients, LiveSettings, fetch::Fetching};
-use crate::account::Account;
+use crate::{account::Account, aliases::aliases_of};
 
 /// Gmail, for the time of one visit to one mailbox.
 pub(super) struct GmailSide {
     clients: Arc<Clients>,
     settings: LiveSettings,
     mailbox: MailboxId,
-    /// Whose mailbox it is, once the lease is taken: its own address, and what may be called with it.
-    owner: Option<(EmailAddress, Account)>,
+    /// Whose mailbox it is, once the lease is taken: the addresses that its owner sends from, and what may be called.
+    owner: Option<(OwnAddresses, Account)>,
     priority: Priority,
     /// Where a listing's window of days begins from: the same on every page.
     began_at: Timestamp,
@@ -48,10 +49,11 @@ impl GmailSide {
     }
 
     /// Whose mailbox it is.
-    pub fn owned_by(&mut self, address: EmailAddress) {
+    pub fn owned_by(&mut self, sync: &Sync) {
         let gmail = self.clients.gmail();
-        let account = Account::new(gmail, self.mailbox.clone(), address.clone(), self.priority);
-        self.owner = Some((address, account));
+        let account = Account::new(gmail, self.mailbox.clone(), sync.address.clone(), self.priority);
+        let addresses = std::iter::once(&sync.address).chain(&sync.aliases.addresses).collect();
+        self.owner = Some((addresses, account));
     }
 
     /// Who spends from now on.
@@ -93,6 +95,20 @@ impl GmailSide {
         let watch = watch.await.map_err(|error| error.to_string())?;
         let noted = self.clients.store.set_watch(&self.mailbox, Some(watch.expires_at)).await;
         noted.map(|()| true).map_err(|error| error.to_string())
+    }
+
+    /// Asks for the owner's aliases when it is time.
+    pub async fn keep_aliases(&mut self, sync: &Sync, now: Timestamp) -> Result<(), String> {
+        if !sync.aliases.are_due(now) {
+            return Ok(());
+        }
+        let account = self.account().map_err(|error| error.to_string())?;
+        let answer = account
+            .call(Method::SendAsList, |gmail, token| async move { gmail.list_send_as(&token).await })
+            .await;
+        let aliases = aliases_of(answer, sync, now).map_err(|error| error.to_string())?;
+        let noted = self.clients.store.set_aliases(&self.mailbox, &aliases).await;
+        noted.map_err(|error| error.to_string())
     }
 
     /// A call that answers with one observation.
@@ -143,7 +159,14 @@ impl GmailSide {
     }
 
     /// Gets messages; see [`Fetching::run`].
-    pub async fn fetch(&mut self, ids: &[MessageId]) -> Result<Vec<(MessageId, Fetched)>, Failure> {
+    pub async fn fetch(
+        &mut self,
+        content: Content,
+        messages: &[Listed],
+    ) -> Result<Vec<(MessageId, Fetched)>, Failure> {
+        let quota = self.clients.project.quota();
+        let price = |method| u64::from(quota.price(method));
+        let prices = Prices { message: price(Method::MessagesGet), thread: price(Method::ThreadsGet) };
         let Some((owner, account)) = &mut self.owner else {
             return Err(Failure::new(Disposition::Defect, "Gmail is asked without a lease"));
         };
@@ -153,8 +176,9 @@ impl GmailSide {
             store: &self.clients.store,
             mailbox: &self.mailbox,
             owner,
+            content,
             window: self.settings.fetch_window,
         };
-        Ok(fetching.run(ids).await)
+        Ok(fetching.run(FetchPlan::new(messages, content, prices)).await)
     }
 }

@@ -1,6 +1,6 @@
 //! The live world: effects carried out with Gmail, DynamoDB, S3 and SQS.
 //!
-//! Two sides that know nothing of each other: [`gmail`] asks Google, [`store`] reads and writes what is ours. Every
+//! Two sides that know nothing of each other: [`gmail`] and [`fetch`] ask Google, [`store`] reads and writes what is ours. Every
 //! failure becomes an observation with its disposition, so that the engine can still give the lease back.
 //! Deliberately absent: deciding, waiting and retrying.
 
@@ -156,6 +156,15 @@ impl LiveWorld {
         }
     }
 
+    /// Asks for the owner's aliases about once a day. A failure is no failure of the sync: mail that was sent from an
+    /// alias has the label SENT anyway, unless somebody took it off.
+    pub async fn keep_aliases(&mut self, now: Timestamp) {
+        let Some(sync) = self.store.found() else { return };
+        if let Err(error) = self.gmail.keep_aliases(sync, now).await {
+            tracing::warn!(mailbox.id = %self.mailbox, error, "the aliases were not read");
+        }
+    }
+
     async fn carry_out(&mut self, effect: Effect) -> Result<Seen, Failure> {
         let now = Timestamp::now();
         match &effect {
@@ -170,7 +179,9 @@ impl LiveWorld {
             | Effect::ListMessages { .. }
             | Effect::ListLabels
             | Effect::CountLabels(_) => self.gmail.ask(&effect).await,
-            Effect::Fetch(ids) => self.gmail.fetch(&ids).await.map(Seen::Fetched),
+            Effect::Fetch { content, messages } => {
+                self.gmail.fetch(content, &messages).await.map(Seen::Fetched)
+            }
             Effect::SendContinuation { lane, step, delay } => self.hint(lane, step, delay, now).await,
             Effect::Finish(_) => Err(Failure::new(Disposition::Defect, "a finished run has no effects")),
             effect => {
@@ -178,7 +189,7 @@ impl LiveWorld {
                 let version = self.gmail.credential_version();
                 let seen = self.store.carry_out(effect, version, now).await?;
                 if let Seen::Acquired(Acquired::Held(sync)) = &seen {
-                    self.gmail.owned_by(sync.address.clone());
+                    self.gmail.owned_by(sync);
                 }
                 Ok(seen)
             }

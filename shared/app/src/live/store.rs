@@ -137,13 +137,13 @@ impl StoreSide {
             Effect::LoadListing { key } => {
                 Seen::Listing(store.load_listing(mailbox, &key).await.map_err(stored)?.map(Box::new))
             }
-            Effect::SaveList { key, ids } => {
-                store.save_list(mailbox, &key, &ids).await.map(|()| Seen::Done).map_err(stored)?
+            Effect::SaveList { key, messages } => {
+                store.save_list(mailbox, &key, &messages).await.map(|()| Seen::Done).map_err(stored)?
             }
             Effect::LoadList { key, position, limit } => {
                 match store.load_list(mailbox, &key, position, limit).await {
                     Err(StoreError::NotFound { .. }) => Seen::ListSlice(Vec::new()),
-                    ids => Seen::ListSlice(ids.map_err(stored)?),
+                    messages => Seen::ListSlice(messages.map_err(stored)?),
                 }
             }
             _ => return Err(not_ours()),

@@ -7,6 +7,7 @@ use sync_app::live::store::StoreSide;
 use sync_core::{
     MailboxId, Timestamp,
     job::Trigger,
+    state::Content,
     sync::{Effect, Event, Happened, Observed, Seen},
 };
 use sync_store::{CredentialKind, NewCredential, NewMailbox, NewRequest, Store};
@@ -74,8 +75,9 @@ impl Bench for Live {
             Deed::Unlock => store.unlock(mailbox, now).await.expect("unlocked"),
             Deed::NewGrant => self.grant().await,
             Deed::SetScope(scope) => {
-                store.set_scope(mailbox, &scope, Trigger::Manual, now).await.expect("set");
+                store.set_scope(mailbox, &scope, Content::Raw, Trigger::Manual, now).await.expect("set");
             }
+            Deed::SetContent(content) => store.set_content(mailbox, content).await.expect("set"),
             Deed::Announce => {
                 store.announce(mailbox, &Happened::NeedsReauth, now).await.expect("announced");
             }

@@ -77,7 +77,7 @@ async fn old_mail_is_searched_for_by_time_and_by_address() {
     let list = |window| Effect::ListMessages { window, label: None, page_token: None };
     for (window, id) in [(between, 0x1f), (contact("bob@example.com"), 0x2f)] {
         let Seen::Listed(page) = see(&mut live, list(window)).await else { panic!("a page") };
-        assert_eq!(page.ids, [sync_core::MessageId(id)]);
+        assert_eq!(page.messages.iter().map(|one| one.id.0).collect::<Vec<_>>(), [id]);
     }
     let Seen::Failed(failure) = see(&mut live, list(contact("b}ob@example.com"))).await else {
         panic!("nobody can search for it")

@@ -8,6 +8,7 @@ use crate::{
     failure::Failure,
     ids::MessageId,
     owed::{Owed, OwedReason},
+    state::Content,
     sync::{
         commit::{OwedWrite, RowWrite},
         effect::{Effect, Fetched},
@@ -41,8 +42,8 @@ pub(super) struct Resolved {
 const MISSING_RETRY: SignedDuration = SignedDuration::from_secs(1);
 
 impl Batch {
-    pub fn fetch(&self) -> Effect {
-        Effect::Fetch(self.wanted.iter().map(|wanted| wanted.id).collect())
+    pub fn fetch(&self, content: Content) -> Effect {
+        Effect::Fetch { content, messages: self.wanted.iter().map(Wanted::message).collect() }
     }
 
     /// Remembers that a message is owed.

@@ -85,11 +85,11 @@ impl Engine {
         let (Some((_, accepts)), Some(mut listing)) = (resync_of(held), held.listing.take()) else {
             return self.fail(held, defect("not a comparison"), now);
         };
-        for ids in [&mut listing.missing, &mut listing.vanished] {
-            // Message ids grow with time: newest first. A page may have been compared twice.
-            ids.sort_unstable_by(|one, other| other.cmp(one));
-            ids.dedup();
-        }
+        // Message ids grow with time: newest first. A page may have been compared twice.
+        listing.missing.sort_unstable_by(|one, other| other.cmp(one));
+        listing.missing.dedup_by_key(|one| one.id);
+        listing.vanished.sort_unstable_by(|one, other| other.cmp(one));
+        listing.vanished.dedup();
         let stored = u64::try_from(held.sync.totals.messages).unwrap_or(0);
         let vanished = listing.vanished.len() as u64;
         let share = stored * u64::from(self.settings.guard_percent) / 100;
@@ -99,7 +99,8 @@ impl Engine {
             );
             return self.park_work(held, Failure::new(Disposition::NeedsAttention, message), now);
         }
-        self.save_list(held, FetchIds { missing: listing.missing, vanished: listing.vanished }, now)
+        let Listing { missing, vanished, .. } = *listing;
+        self.save_list(held, FetchIds { missing, vanished }, now)
     }
 }
 
@@ -114,13 +115,14 @@ pub(super) fn resync_of(held: &Held) -> Option<(HistoryId, bool)> {
 impl Listing {
     /// Listed between the last page of rows and the end of this one, and not stored.
     fn find_missing(&mut self, rows: &[(MessageId, RowHead)], until: Option<MessageId>, context: &Context) {
-        let from = self.after.map_or(0, |after| self.ids.partition_point(|id| *id <= after));
-        let to = until.map_or(self.ids.len(), |until| self.ids.partition_point(|id| *id <= until));
+        let up_to = |last: MessageId| self.messages.partition_point(|one| one.id <= last);
+        let from = self.after.map_or(0, up_to);
+        let to = until.map_or(self.messages.len(), up_to);
         for rank in from..to {
-            let Some(id) = self.ids.get(rank).copied() else { break };
-            let stored = rows.binary_search_by_key(&id, |(stored, _)| *stored).is_ok();
+            let Some(message) = self.messages.get(rank).copied() else { break };
+            let stored = rows.binary_search_by_key(&message.id, |(stored, _)| *stored).is_ok();
             if !stored && (context.scope.is_everything() || context.scope.holds(&self.labels_at(rank))) {
-                self.missing.push(id);
+                self.missing.push(message);
             }
         }
     }
@@ -129,7 +131,7 @@ impl Listing {
 /// The get of a message that enters the scope builds on what its row says of it, so that must be exact. Its id
 /// stays: the get shows the message's own, which may be below the baseline.
 fn correct_outside(listing: &Listing, id: MessageId, row: &RowHead, baseline: HistoryId, batch: &mut Batch) {
-    let Ok(rank) = listing.ids.binary_search(&id) else { return };
+    let Ok(rank) = listing.rank(id) else { return };
     if row.state == RowState::OutOfScope {
         let labels = Some(keep_touched(listing.labels_at(rank), row, baseline));
         let (state, history_id, touched) = (row.state, row.history_id, row.touched.clone());
@@ -148,7 +150,7 @@ fn compare_row(
 ) {
     let settings = &context.settings;
     let is_above = row.history_id > baseline;
-    let Ok(rank) = listing.ids.binary_search(&id) else {
+    let Ok(rank) = listing.rank(id) else {
         // A listing alone proves nothing: pages shift while mail moves. A get decides, twice.
         if row.is_live() && !is_above {
             if settings.keeps(Guard::VerifyVanished) && settings.keeps(Guard::CompleteListing) {
@@ -171,7 +173,9 @@ fn compare_row(
     match row.state {
         // Buried by a record after the baseline: the listing is older.
         RowState::Deleted if is_above => {}
-        RowState::Deleted | RowState::OutOfScope if is_inside => listing.missing.push(id),
+        RowState::Deleted | RowState::OutOfScope if is_inside => {
+            listing.missing.extend(listing.messages.get(rank).copied());
+        }
         // Nothing revives it: it is gone for good, outside, or accepted as lost.
         RowState::Deleted | RowState::Accepted => {}
         RowState::OutOfScope | RowState::Live if !is_inside => {

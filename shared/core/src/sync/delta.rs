@@ -11,6 +11,7 @@ use crate::{
         effect::{HistoryRecord, RecordChange},
         guards::Guard,
         settle::{Context, STALE_MAX, Wanted, replay},
+        threads::Listed,
         writes::{Change, Known, Told},
     },
 };
@@ -183,7 +184,8 @@ fn doubt(
     owed: Option<&Owed>,
     context: &Context,
 ) -> Owed {
-    let mut wanted = owed.cloned().map_or_else(|| Wanted::listed(folded.id), Wanted::from_owed);
+    let mut wanted =
+        owed.cloned().map_or_else(|| Wanted::listed(Listed::alone(folded.id)), Wanted::from_owed);
     // Not the row's id: a comparison may have raised that above the message's own.
     wanted.at_least = wanted.at_least.max(Some(folded.last));
     wanted.label_changes.extend(fresh.iter().cloned());
@@ -221,7 +223,7 @@ fn decide_outside(folded: Folded, row: &RowHead, known: &Known, context: &Contex
 fn decide_unknown(folded: Folded, known: &Known) -> Decision {
     let mut wanted = match known.owed.get(&folded.id) {
         Some(owed) => Wanted::from_owed(owed.clone()),
-        None => Wanted::listed(folded.id),
+        None => Wanted::listed(Listed::alone(folded.id)),
     };
     // What the row holds is applied already. The rest is gathered: a page may be read twice, and a poll may find
     // a record that was invisible when later ones came.

@@ -10,8 +10,8 @@ use crate::{
     job::{Counts, Lane, Request},
     message::{Message, RowHead},
     owed::Owed,
-    state::{Status, Sync, Window},
-    sync::{commit::Commit, listing::Listing},
+    state::{Content, Status, Sync, Window},
+    sync::{commit::Commit, listing::Listing, threads::Listed},
 };
 
 /// One thing to do. Every variant is small enough to be logged and to be told apart in a trace.
@@ -78,8 +78,13 @@ pub enum Effect {
     /// Owed items of these messages. Answer: [`Seen::Owed`].
     ReadOwedOf(Vec<MessageId>),
     /// Get these messages, put their bodies into the object store. Answer: [`Seen::Fetched`], one result
-    /// for each id.
-    Fetch(Vec<MessageId>),
+    /// for each message.
+    Fetch {
+        /// What of each.
+        content: Content,
+        /// Which, with their threads where those are known: see [`FetchPlan`](crate::sync::FetchPlan).
+        messages: Vec<Listed>,
+    },
     /// Keep a listing that the end of the run cuts short. Answer: [`Seen::Done`].
     SaveListing {
         /// Under the mailbox's prefix.
@@ -94,10 +99,10 @@ pub enum Effect {
     },
     /// Write a fetch list, newest first. Answer: [`Seen::Done`].
     SaveList {
-        /// Under the mailbox's prefix.
+        /// Under the mailbox's prefix; says whether threads are written too, see [`FetchList`](crate::state::FetchList).
         key: String,
-        /// The ids.
-        ids: Vec<MessageId>,
+        /// What waits to be fetched.
+        messages: Vec<Listed>,
     },
     /// Read a stretch of a fetch list. Answer: [`Seen::ListSlice`].
     LoadList {
@@ -105,7 +110,7 @@ pub enum Effect {
         key: String,
         /// First position.
         position: u64,
-        /// Most ids.
+        /// Most messages.
         limit: u32,
     },
     /// Apply a commit. Answer: [`Seen::Committed`].
@@ -180,7 +185,7 @@ pub enum Seen {
     /// See [`Effect::Fetch`].
     Fetched(Vec<(MessageId, Fetched)>),
     /// See [`Effect::LoadList`].
-    ListSlice(Vec<MessageId>),
+    ListSlice(Vec<Listed>),
     /// See [`Effect::Commit`].
     Committed(Committed),
     /// See [`Effect::Release`].
@@ -268,7 +273,7 @@ pub enum RecordChange {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ListPage {
     /// Newest first by custom, not by contract.
-    pub ids: Vec<MessageId>,
+    pub messages: Vec<Listed>,
     /// There is more.
     pub next_page_token: Option<String>,
 }

@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::{
     failure::{Disposition, Failure},
-    ids::{HistoryId, MessageId},
+    ids::HistoryId,
     state::{Window, Work, WorkKind},
     sync::{
         commits::After,
@@ -19,6 +19,7 @@ use crate::{
         listing::{Key, Listing, Stage, TRIES_MAX},
         look::defect,
         slices::{FetchIds, Slice},
+        threads::Listed,
         writes::chunks,
     },
 };
@@ -98,7 +99,7 @@ impl Engine {
             page.next_page_token = None;
         }
         held.resumed = false;
-        self.count_listed(held, page.ids.len());
+        self.count_listed(held, page.messages.len());
         let Some(listing) = &mut held.listing else {
             return self.fail(held, defect("no listing"), now);
         };
@@ -241,7 +242,7 @@ impl Engine {
             (WorkKind::Resync { .. }, Stage::Ids) => (Step::Slice(Slice::LabelNames), Effect::ListLabels),
             (WorkKind::Resync { .. }, _) => {
                 listing.stage = Stage::Compare;
-                work.counts.listed = listing.ids.len() as u64;
+                work.counts.listed = listing.messages.len() as u64;
                 self.list_on(held, now)
             }
             (_, Stage::Ids) if !exclude.is_empty() => {
@@ -269,11 +270,12 @@ impl Engine {
         };
         let is_outside = |rank: usize| !listing.members.is_empty() && !listing.labels_at(rank).is_empty();
         // Message ids grow with time: newest first.
-        let missing: Vec<MessageId> = (0..listing.ids.len())
+        let missing: Vec<Listed> = (0..listing.messages.len())
             .rev()
             .filter(|rank| !is_outside(*rank))
-            .filter_map(|rank| listing.ids.get(rank).copied())
+            .filter_map(|rank| listing.messages.get(rank).copied())
             .collect();
+        drop(listing);
         self.save_list(held, FetchIds { missing, vanished: Vec::new() }, now)
     }
 

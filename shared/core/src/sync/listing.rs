@@ -1,8 +1,8 @@
 //! A listing under way: which ids there are, and who wears which label.
 //!
 //! Pages shift while mail moves, so a listing may miss what it should hold. It is repeated and united until
-//! history shows nothing taken out between its start and its end. Ids are sorted numbers, 8 bytes each; labels
-//! are bitmaps by rank in that list, so that a million messages fit in a worker's memory. A listing that
+//! history shows nothing taken out between its start and its end. Ids are sorted numbers, 16 bytes each with their
+//! thread; labels are bitmaps by rank in that list, so that a million messages fit in a worker's memory. A listing that
 //! outlasts its run is kept as one object and goes on in the next.
 
 use std::{
@@ -15,7 +15,7 @@ use roaring::RoaringBitmap;
 use crate::{
     ids::{HistoryId, MessageId},
     message::Labels,
-    sync::effect::ListPage,
+    sync::{effect::ListPage, threads::Listed},
 };
 
 /// What is listed: everything, or who wears a label.
@@ -39,13 +39,13 @@ pub struct Listing {
     /// What took more than one page in this round: only that can shift.
     pub(super) paged: BTreeSet<Key>,
     /// What is being listed, as it came.
-    pub(super) gathered: Vec<MessageId>,
-    /// Everything listed, sorted.
-    pub(super) ids: Vec<MessageId>,
-    /// Who wears which label, by rank in `ids`.
+    pub(super) gathered: Vec<Listed>,
+    /// Everything listed, sorted by id.
+    pub(super) messages: Vec<Listed>,
+    /// Who wears which label, by rank in `messages`.
     pub(super) members: Vec<(String, RoaringBitmap)>,
     /// While comparing: listed and not stored.
-    pub(super) missing: Vec<MessageId>,
+    pub(super) missing: Vec<Listed>,
     /// While comparing: stored and not listed.
     pub(super) vanished: Vec<MessageId>,
     /// While comparing: the last row that was compared.
@@ -82,7 +82,7 @@ impl Listing {
             page_token: None,
             paged: BTreeSet::new(),
             gathered: Vec::new(),
-            ids: Vec::new(),
+            messages: Vec::new(),
             members: Vec::new(),
             missing: Vec::new(),
             vanished: Vec::new(),
@@ -113,7 +113,7 @@ impl Listing {
 
     /// Takes a page. Whether what was being listed is complete.
     pub(super) fn take(&mut self, page: ListPage) -> bool {
-        self.gathered.extend(page.ids);
+        self.gathered.extend(page.messages);
         self.page_token = page.next_page_token;
         if self.page_token.is_some() {
             self.paged.extend(self.todo.last().cloned());
@@ -121,27 +121,33 @@ impl Listing {
         }
         let mut gathered = std::mem::take(&mut self.gathered);
         gathered.sort_unstable();
-        gathered.dedup();
+        gathered.dedup_by_key(|one| one.id);
         match (self.stage, self.todo.pop()) {
             (Stage::Labels, Some(Some(name))) => self.unite_members(name, &gathered),
-            _ => self.unite_ids(gathered),
+            _ => self.unite_messages(gathered),
         }
         true
     }
 
-    fn unite_ids(&mut self, gathered: Vec<MessageId>) {
-        if self.ids.is_empty() {
-            self.ids = gathered;
+    fn unite_messages(&mut self, mut gathered: Vec<Listed>) {
+        if self.messages.is_empty() {
+            self.messages = gathered;
             return;
         }
-        self.ids.extend(gathered);
-        self.ids.sort_unstable();
-        self.ids.dedup();
+        // What is known already would lie in memory twice.
+        gathered.retain(|one| self.rank(one.id).is_err());
+        self.messages.extend(gathered);
+        self.messages.sort_unstable();
+    }
+
+    /// Where a message stands in the list, or would stand.
+    pub(super) fn rank(&self, id: MessageId) -> Result<usize, usize> {
+        self.messages.binary_search_by_key(&id, |one| one.id)
     }
 
     /// Members that are not in the list of ids came after it: a delta brings them.
-    fn unite_members(&mut self, name: String, gathered: &[MessageId]) {
-        let ranks = ranks(&self.ids, gathered);
+    fn unite_members(&mut self, name: String, gathered: &[Listed]) {
+        let ranks = ranks(&self.messages, gathered);
         match self.members.iter_mut().find(|(known, _)| *known == name) {
             Some((_, members)) => *members |= ranks,
             None => self.members.push((name, ranks)),
@@ -151,7 +157,7 @@ impl Listing {
     /// How many messages a listing of this key has found.
     pub(super) fn count(&self, key: &Key) -> u64 {
         match key {
-            None => self.ids.len() as u64,
+            None => self.messages.len() as u64,
             Some(label) => {
                 let members = self.members.iter().find(|(name, _)| name == label);
                 members.map_or(0, |(_, members)| members.len())
@@ -168,19 +174,20 @@ impl Listing {
 
     /// What it holds, bytes: ids, bitmaps and lists.
     pub fn bytes(&self) -> usize {
-        let lists = [&self.ids, &self.gathered, &self.missing, &self.vanished];
-        let ids: usize = lists.iter().map(|list| list.capacity() * size_of::<MessageId>()).sum();
-        ids + self.members.iter().map(|(_, members)| members.serialized_size()).sum::<usize>()
+        let lists = [&self.messages, &self.gathered, &self.missing];
+        let listed: usize = lists.iter().map(|list| list.capacity() * size_of::<Listed>()).sum();
+        let vanished = self.vanished.capacity() * size_of::<MessageId>();
+        listed + vanished + self.members.iter().map(|(_, members)| members.serialized_size()).sum::<usize>()
     }
 }
 
-/// Where these members stand in the list of ids, both sorted.
-fn ranks(ids: &[MessageId], members: &[MessageId]) -> RoaringBitmap {
+/// Where these members stand in the list of messages, both sorted.
+fn ranks(messages: &[Listed], members: &[Listed]) -> RoaringBitmap {
     let mut ranks = RoaringBitmap::new();
     let mut from = 0;
     for member in members {
-        let Some(rest) = ids.get(from..) else { break };
-        match rest.binary_search(member) {
+        let Some(rest) = messages.get(from..) else { break };
+        match rest.binary_search_by_key(&member.id, |one| one.id) {
             Ok(at) => {
                 from += at + 1;
                 let Ok(rank) = u32::try_from(from - 1) else { break };
@@ -193,7 +200,7 @@ fn ranks(ids: &[MessageId], members: &[MessageId]) -> RoaringBitmap {
 }
 
 /// Names the layout; another one is read as nothing, and the listing begins anew.
-const LAYOUT: u64 = 1;
+const LAYOUT: u64 = 2;
 
 impl Listing {
     /// As one object.
@@ -210,9 +217,10 @@ impl Listing {
         writer.keys(self.todo.iter());
         writer.optional_text(self.page_token.as_deref());
         writer.keys(self.paged.iter());
-        for ids in [&self.gathered, &self.ids, &self.missing, &self.vanished] {
-            writer.ids(ids);
+        for messages in [&self.gathered, &self.messages, &self.missing] {
+            writer.messages(messages);
         }
+        writer.ids(&self.vanished);
         writer.number(self.members.len() as u64);
         for (name, members) in &self.members {
             writer.text(name);
@@ -244,16 +252,16 @@ impl Listing {
         listing.todo = reader.keys()?;
         listing.page_token = reader.key()?;
         listing.paged = reader.keys()?.into_iter().collect();
-        listing.gathered = reader.ids()?;
-        listing.ids = reader.ids()?;
-        listing.missing = reader.ids()?;
+        listing.gathered = reader.messages()?;
+        listing.messages = reader.messages()?;
+        listing.missing = reader.messages()?;
         listing.vanished = reader.ids()?;
         for _ in 0..reader.number()? {
             let name = reader.text()?;
             listing.members.push((name, RoaringBitmap::deserialize_from(reader.bytes()?).ok()?));
         }
         listing.after = reader.ids()?.first().copied();
-        let sorted = listing.ids.is_sorted();
+        let sorted = listing.messages.is_sorted_by_key(|one| one.id);
         (reader.0.is_empty() && sorted).then_some(listing)
     }
 }
@@ -283,6 +291,13 @@ impl Writer {
         self.number(keys.len() as u64);
         for key in keys {
             self.optional_text(key.as_deref());
+        }
+    }
+
+    fn messages(&mut self, messages: &[Listed]) {
+        self.number(messages.len() as u64);
+        for message in messages {
+            self.0.extend(message.to_bytes());
         }
     }
 
@@ -324,6 +339,13 @@ impl<'a> Reader<'a> {
         (0..self.number()?).map(|_| self.key()).collect()
     }
 
+    fn messages(&mut self) -> Option<Vec<Listed>> {
+        let count = usize::try_from(self.number()?).ok()?;
+        let (bytes, rest) = self.0.split_at_checked(count.checked_mul(16)?)?;
+        self.0 = rest;
+        Some(bytes.as_chunks().0.iter().copied().map(Listed::from_bytes).collect())
+    }
+
     fn ids(&mut self) -> Option<Vec<MessageId>> {
         let count = usize::try_from(self.number()?).ok()?;
         let (bytes, rest) = self.0.split_at_checked(count.checked_mul(8)?)?;
@@ -336,10 +358,11 @@ impl<'a> Reader<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ids::ThreadId;
 
     fn page(ids: impl IntoIterator<Item = u64>, more: bool) -> ListPage {
         ListPage {
-            ids: ids.into_iter().map(MessageId).collect(),
+            messages: ids.into_iter().map(|id| Listed::new(MessageId(id), ThreadId(id / 3))).collect(),
             next_page_token: more.then(|| "more".to_owned()),
         }
     }
@@ -357,7 +380,7 @@ mod tests {
     #[test]
     fn rounds_are_united_and_a_member_that_is_not_listed_is_left_to_the_delta() {
         let listing = of_labels();
-        assert_eq!(listing.ids, [1, 5, 9].map(MessageId));
+        assert_eq!(listing.messages, page([1, 5, 9], false).messages);
         assert_eq!(listing.labels_at(0), Labels::from(["INBOX".to_owned()]));
         assert_eq!(listing.labels_at(1), Labels::new());
         assert_eq!(listing.labels_at(2), Labels::from(["INBOX".to_owned(), "UNREAD".to_owned()]));
@@ -370,7 +393,7 @@ mod tests {
         listing.paged.insert(None);
         listing.page_token = Some("token".into());
         listing.after = Some(MessageId(5));
-        listing.missing = vec![MessageId(3)];
+        listing.missing = page([3], false).messages;
         let bytes = listing.to_bytes();
         assert_eq!(Listing::from_bytes(&bytes), Some(listing));
         for cut in 0..bytes.len() {
@@ -385,7 +408,7 @@ mod tests {
     }
 
     #[test]
-    fn a_million_messages_with_fifty_labels_take_less_than_thirty_megabytes() {
+    fn a_million_messages_with_fifty_labels_take_less_than_forty_megabytes() {
         const MESSAGES: u64 = 1_000_000;
         let id = |n: u64| 0x18c_0000_0000_0000 + n * 977;
         let mut listing = Listing::begin(vec![None], HistoryId(1));
@@ -400,7 +423,7 @@ mod tests {
             let step = 1 + usize::try_from(label * label).expect("small");
             listing.take(page((0..MESSAGES).step_by(step).map(id), false));
         }
-        assert_eq!(listing.ids.len(), 1_000_000);
-        assert!(listing.bytes() < 30_000_000, "{} bytes", listing.bytes());
+        assert_eq!(listing.messages.len(), 1_000_000);
+        assert!(listing.bytes() < 40_000_000, "{} bytes", listing.bytes());
     }
 }

@@ -174,7 +174,7 @@ impl Engine {
                 };
                 let wanted = owed.into_iter().map(Wanted::from_owed).collect();
                 let batch = Batch { known, wanted, ..Batch::default() };
-                let effect = batch.fetch();
+                let effect = batch.fetch(held.sync.content);
                 (Step::Look(Look::OwedFetch(batch, next_due)), effect)
             }
             (Look::OwedFetch(batch, next_due), Seen::Fetched(fetched)) => {
@@ -334,7 +334,7 @@ impl Engine {
         if batch.wanted.is_empty() {
             return self.commit_page(held, page, batch, now);
         }
-        let effect = batch.fetch();
+        let effect = batch.fetch(held.sync.content);
         (Step::Look(Look::Fetch(page, batch)), effect)
     }
 

@@ -28,6 +28,7 @@ mod probe;
 mod settings;
 mod settle;
 mod slices;
+mod threads;
 mod writes;
 
 pub use commit::{Commit, Event, Happened, JobClose, MessageNews, OwedWrite, RowWrite};
@@ -40,3 +41,4 @@ pub use engine::Engine;
 pub use guards::{Guard, Mutant};
 pub use listing::Listing;
 pub use settings::Settings;
+pub use threads::{FetchPlan, Listed, Prices, answers_of};

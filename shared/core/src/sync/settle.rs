@@ -4,7 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::{
     failure::{Disposition, Failure},
-    ids::{HistoryId, MessageId},
+    ids::{HistoryId, MessageId, ThreadId},
     message::{Labels, Message, RowHead, RowState, Touched},
     owed::{Owed, OwedReason, retry_delay},
     state::Scope,
@@ -13,6 +13,7 @@ use crate::{
         effect::Fetched,
         guards::Guard,
         settings::Settings,
+        threads::Listed,
         writes::Told,
     },
 };
@@ -21,6 +22,8 @@ use crate::{
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Wanted {
     pub id: MessageId,
+    /// Known when a listing brought it.
+    pub thread: Option<ThreadId>,
     /// Highest record id seen for it; `None` when a listing brought it.
     pub at_least: Option<HistoryId>,
     pub label_changes: Vec<(HistoryId, String, bool)>,
@@ -233,15 +236,21 @@ pub(super) fn replay<'a>(
 
 impl Wanted {
     /// A message that a listing brought.
-    pub fn listed(id: MessageId) -> Self {
-        Self { id, at_least: None, label_changes: Vec::new(), announce: false, owed: None }
+    pub fn listed(message: Listed) -> Self {
+        let (id, thread) = (message.id, message.thread());
+        Self { id, thread, at_least: None, label_changes: Vec::new(), announce: false, owed: None }
+    }
+
+    /// The message, for a fetch.
+    pub fn message(&self) -> Listed {
+        self.thread.map_or(Listed::alone(self.id), |thread| Listed::new(self.id, thread))
     }
 
     /// A message that is owed.
     pub fn from_owed(owed: Owed) -> Self {
         let at_least = Some(owed.at_least).filter(|id| id.0 > 0);
         let (label_changes, announce) = (owed.label_changes.clone(), owed.announce);
-        Self { id: owed.id, at_least, label_changes, announce, owed: Some(owed) }
+        Self { id: owed.id, thread: None, at_least, label_changes, announce, owed: Some(owed) }
     }
 
     /// The number of the try that just failed.

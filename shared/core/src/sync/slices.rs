@@ -10,7 +10,7 @@ use crate::{
     ids::MessageId,
     job::JobStatus,
     message::{RowHead, RowState},
-    state::{FetchList, Progress, Window, Work, WorkKind},
+    state::{Content, FetchList, Progress, Window, Work, WorkKind},
     sync::{
         batch::Batch,
         commit::{Happened, JobClose},
@@ -20,6 +20,7 @@ use crate::{
         engine::{Engine, Held, Next, Step, earlier, unexpected},
         lister::{Taken, Then},
         settle::Wanted,
+        threads::{Listed, order_by_thread, whole_threads},
         writes::{Known, chunks},
     },
 };
@@ -38,18 +39,19 @@ pub(super) enum Slice {
     Keeping(String, Then),
     Scanning,
     ScanOwed(RowPage),
-    /// How many ids are not stored, and how many there are.
+    /// How many messages are not stored, and how many there are.
     Saving(u64, u64),
-    Loading,
-    Rows(Vec<MessageId>),
-    OwedOf(Vec<MessageId>, Known),
+    /// At most how many of the list are this slice.
+    Loading(u32),
+    Rows(Vec<Listed>),
+    OwedOf(Vec<Listed>, Known),
     Fetch(u64, Batch),
 }
 
-/// What a fetch list holds: ids that are not stored, then ids of rows that a listing missed.
+/// What a fetch list holds: messages that are not stored, then ids of rows that a listing missed.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Hash)]
 pub(super) struct FetchIds {
-    pub missing: Vec<MessageId>,
+    pub missing: Vec<Listed>,
     pub vanished: Vec<MessageId>,
 }
 
@@ -76,12 +78,11 @@ impl Engine {
                 let fetched = u32::try_from(work.counts.fetched).unwrap_or(u32::MAX);
                 // No more than was asked for now; the slice that reaches it answers the request.
                 let asked = work.max_results.map_or(u32::MAX, |most| most.saturating_sub(fetched).max(1));
-                let effect = Effect::LoadList {
-                    key: list.key.clone(),
-                    position: list.position,
-                    limit: self.settings.slice.min(rest).min(asked),
-                };
-                (Step::Slice(Slice::Loading), effect)
+                let limit = self.settings.slice.min(rest).min(asked);
+                // One more shows whether the last thread goes on behind this slice.
+                let ahead = u32::from(FetchList::is_by_thread(&list.key));
+                let (key, position) = (list.key.clone(), list.position);
+                (Step::Slice(Slice::Loading(limit)), Effect::LoadList { key, position, limit: limit + ahead })
             }
             Some(_) => self.list_drained(held, now),
         }
@@ -123,11 +124,13 @@ impl Engine {
 
     fn drain_step(&mut self, held: &mut Held, slice: Slice, seen: Seen, now: Timestamp) -> Next {
         match (slice, seen) {
-            (Slice::Loading, Seen::ListSlice(ids)) if !ids.is_empty() => {
-                (Step::Slice(Slice::Rows(ids.clone())), Effect::ReadRows(ids))
+            (Slice::Loading(limit), Seen::ListSlice(messages)) if !messages.is_empty() => {
+                let messages = whole_threads(messages, limit as usize);
+                let effect = Effect::ReadRows(ids_of(&messages));
+                (Step::Slice(Slice::Rows(messages)), effect)
             }
             // The object is gone or short: list again rather than take what is missing as done.
-            (Slice::Loading, Seen::ListSlice(_)) => {
+            (Slice::Loading(_), Seen::ListSlice(_)) => {
                 let mut progress = held.sync.progress.clone();
                 if let Some(work) = progress.work.first_mut() {
                     work.list = None;
@@ -135,17 +138,18 @@ impl Engine {
                 progress.step += 1;
                 self.commit(held, chunks(Vec::new()), progress, After::Slices, now)
             }
-            (Slice::Rows(ids), Seen::Rows(rows)) => {
+            (Slice::Rows(messages), Seen::Rows(rows)) => {
                 let rows = held.current_rows(rows).into_iter().collect();
                 let known = Known { rows, ..Known::default() };
                 if owes_nothing(held) {
-                    return self.slice_decided(held, &ids, known, now);
+                    return self.slice_decided(held, &messages, known, now);
                 }
-                (Step::Slice(Slice::OwedOf(ids.clone(), known)), Effect::ReadOwedOf(ids))
+                let effect = Effect::ReadOwedOf(ids_of(&messages));
+                (Step::Slice(Slice::OwedOf(messages, known)), effect)
             }
-            (Slice::OwedOf(ids, mut known), Seen::Owed(owed)) => {
+            (Slice::OwedOf(messages, mut known), Seen::Owed(owed)) => {
                 known.owed = held.current_owed(owed).into_iter().map(|owed| (owed.id, owed)).collect();
-                self.slice_decided(held, &ids, known, now)
+                self.slice_decided(held, &messages, known, now)
             }
             (Slice::Fetch(taken, batch), Seen::Fetched(fetched)) => {
                 self.count_fetched(held, fetched.len());
@@ -169,14 +173,22 @@ impl Engine {
     // ---- the fetch list
 
     pub(super) fn save_list(&mut self, held: &mut Held, ids: FetchIds, now: Timestamp) -> Next {
-        let FetchIds { missing: mut all, vanished } = ids;
-        let missing = all.len() as u64;
-        all.extend(vanished);
-        let total = all.len() as u64;
+        let FetchIds { missing: mut messages, vanished } = ids;
+        let missing = messages.len() as u64;
+        if held.sync.content.comes_by_thread() {
+            order_by_thread(&mut messages);
+        } else {
+            // A list that does not name threads is half as long.
+            for message in &mut messages {
+                *message = Listed::alone(message.id);
+            }
+        }
+        messages.extend(vanished.into_iter().map(Listed::alone));
+        let total = messages.len() as u64;
         if total == 0 {
             return self.list_saved(held, missing, total, now);
         }
-        let effect = Effect::SaveList { key: list_key(held), ids: all };
+        let effect = Effect::SaveList { key: list_key(held), messages };
         (Step::Slice(Slice::Saving(missing, total)), effect)
     }
 
@@ -192,7 +204,7 @@ impl Engine {
         self.commit(held, chunks(Vec::new()), progress, After::Slices, now)
     }
 
-    fn slice_decided(&mut self, held: &mut Held, ids: &[MessageId], known: Known, now: Timestamp) -> Next {
+    fn slice_decided(&mut self, held: &mut Held, messages: &[Listed], known: Known, now: Timestamp) -> Next {
         let baseline = resync_of(held).map(|(baseline, _)| baseline);
         let list = held.sync.progress.work.first().and_then(|work| work.list.as_ref());
         let verifies = list.is_some_and(|list| list.position >= list.verify_from);
@@ -204,17 +216,17 @@ impl Engine {
             Some(row) if row.state == RowState::Deleted => Some(row.history_id) <= baseline,
             Some(row) => row.state == RowState::OutOfScope && baseline.is_some(),
         };
-        let wanted: Vec<Wanted> = ids
+        let wanted: Vec<Wanted> = messages
             .iter()
-            .filter(|id| !known.owed.contains_key(id) && is_wanted(known.rows.get(id)))
-            .map(|id| Wanted::listed(*id))
+            .filter(|one| !known.owed.contains_key(&one.id) && is_wanted(known.rows.get(&one.id)))
+            .map(|one| Wanted::listed(*one))
             .collect();
-        let taken = ids.len() as u64;
+        let taken = messages.len() as u64;
         let batch = Batch { known, wanted, ..Batch::default() };
         if batch.wanted.is_empty() {
             return self.commit_slice(held, taken, 0, batch, After::Slices, now);
         }
-        let effect = batch.fetch();
+        let effect = batch.fetch(held.sync.content);
         (Step::Slice(Slice::Fetch(taken, batch)), effect)
     }
 
@@ -256,7 +268,7 @@ impl Engine {
         progress.step += 1;
         let Some(work) = progress.work.first_mut() else { return self.rest(held, now) };
         if let WorkKind::Initial { window } = &work.kind
-            && let Some(next) = self.window_after(window)
+            && let Some(next) = self.window_after(window, held.sync.content)
         {
             work.kind = WorkKind::Initial { window: next };
             work.list = None;
@@ -284,9 +296,9 @@ impl Engine {
         self.commit(held, pieces, progress, After::Slices, now)
     }
 
-    fn window_after(&self, window: &Window) -> Option<Window> {
+    fn window_after(&self, window: &Window, content: Content) -> Option<Window> {
         match (window, self.settings.initial_days) {
-            (Window::Newest(_), days) if days > 0 => Some(Window::Days(days)),
+            (Window::Newest(_), days) if days > 0 && content.may_search() => Some(Window::Days(days)),
             (Window::Newest(_) | Window::Days(_), _) => Some(Window::All),
             (Window::All | Window::Between { .. } | Window::Contact { .. }, _) => None,
         }
@@ -303,5 +315,10 @@ pub(super) fn owes_nothing(held: &Held) -> bool {
 
 /// A new key for each generation and step: a fenced worker never writes over its successor's list.
 fn list_key(held: &Held) -> String {
-    format!("{}-{}", held.sync.generation.0, held.sync.progress.step)
+    let suffix = if held.sync.content.comes_by_thread() { FetchList::BY_THREAD } else { "" };
+    format!("{}-{}{suffix}", held.sync.generation.0, held.sync.progress.step)
+}
+
+fn ids_of(messages: &[Listed]) -> Vec<MessageId> {
+    messages.iter().map(|one| one.id).collect()
 }

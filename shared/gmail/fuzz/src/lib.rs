@@ -7,7 +7,11 @@
 use std::cell::RefCell;
 
 use jiff::Timestamp;
-use sync_core::{EmailAddress, MessageId, message::Envelope, message::Labels, state::Window};
+use sync_core::{
+    EmailAddress, MessageId,
+    message::{Envelope, Labels},
+    state::{Content, Window},
+};
 use sync_gmail::{
     Endpoint, PushNotification, PushVerifier, batch,
     error::GmailError,
@@ -75,7 +79,9 @@ pub fn batch(bytes: &[u8]) {
     let asked = [MessageId(1), MessageId(2), MessageId(0xfeed)];
     let (kind, body) = split(bytes);
     for kind in [kind, "multipart/mixed; boundary=b"] {
-        let Ok(answers) = batch::read(kind, body, &asked, Timestamp::UNIX_EPOCH) else { continue };
+        let Ok(answers) = batch::read(kind, body, &asked, Content::Raw, Timestamp::UNIX_EPOCH) else {
+            continue;
+        };
         assert_eq!(answers.len(), asked.len(), "each is answered once");
         for ((id, answer), asked) in answers.iter().zip(asked) {
             assert_eq!(*id, asked);
@@ -95,13 +101,22 @@ pub fn wire(bytes: &[u8]) {
     let _ = formats::read_send_as(bytes);
     let _ = GmailError::from_response(403, None, bytes, Timestamp::UNIX_EPOCH);
     let id = MessageId(1);
+    let owner: EmailAddress = "owner@example.com".parse().expect("an address");
+    for content in [Content::Raw, Content::Full, Content::Metadata] {
+        let one = formats::read_message(bytes, id, content).ok();
+        let of_thread = formats::read_thread(bytes, content).unwrap_or_default();
+        for message in of_thread.iter().chain(&one) {
+            if let Ok(message) = mime::fetched_to_message(message, &owner) {
+                check_envelope(&message.envelope);
+            }
+        }
+    }
     if let Ok(message) = requests::read_raw(bytes, id) {
         mail(&message.mail);
     }
     if let Ok(message) = formats::read_parted(bytes, id) {
         let seen = message.mail.bytes_seen();
         assert!(seen <= LEVELS_MAX * bytes.len() as u64, "reading a tree of parts is not linear");
-        let owner: EmailAddress = "owner@example.com".parse().expect("an address");
         check_envelope(&mime::parted_to_message(&message, &owner).envelope);
         check_mail(&mime::render_parts(&message.mail, &FetchedParts::new()), bytes.len());
     }

@@ -24,7 +24,7 @@ use sync_core::message::{Envelope, Labels, Message};
 
 pub use self::{
     owner::{OwnAddresses, Owner},
-    render::{Attachment, FullMail, TEXT_BYTES_MAX, attachment, render},
+    render::{Attachment, FullMail, TEXT_BYTES_MAX, attachment, attachment_at, render},
     tree::Payload,
 };
 use self::{
@@ -32,7 +32,8 @@ use self::{
     structure::Structure,
 };
 use crate::{
-    formats::PartedMessage,
+    error::GmailError,
+    formats::{FetchedMessage, Mail, PartedMessage},
     requests::{GmailMessage, RawMessage},
 };
 
@@ -62,6 +63,21 @@ pub fn parted_to_message(message: &PartedMessage, owner: &impl Owner) -> Message
     let payload = &message.mail;
     let envelope = envelope_of(&payload.header_block, payload.has_attachments(), owner, &message.labels);
     message_with(message, envelope)
+}
+
+/// The same from whatever format it came in.
+///
+/// # Errors
+/// [`GmailError::Unreadable`] when the tree of its parts is none.
+pub fn fetched_to_message(message: &FetchedMessage, owner: &impl Owner) -> Result<Message, GmailError> {
+    let envelope = match &message.mail {
+        Mail::Raw(raw) => envelope(raw, owner, &message.labels),
+        Mail::Parts(json) | Mail::Headers(json) => {
+            let payload = Payload::from_json(json)?;
+            envelope_of(&payload.header_block, payload.has_attachments(), owner, &message.labels)
+        }
+    };
+    Ok(message_with(message, envelope))
 }
 
 fn message_with<M>(message: &GmailMessage<M>, envelope: Envelope) -> Message {

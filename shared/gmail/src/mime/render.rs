@@ -126,6 +126,14 @@ pub fn attachment(raw: &[u8], sha256: &str) -> Option<(Attachment, Vec<u8>)> {
     })
 }
 
+/// The decoded bytes of the attachment at that place, from 0, what is inside a `winmail.dat` not counted: the places are
+/// those of format `full`, which does not look inside.
+pub fn attachment_at(raw: &[u8], place: usize) -> Option<(Attachment, Vec<u8>)> {
+    let mail = Parsed::new(raw);
+    let piece = mail.pieces().filter(|piece| !piece.headers.is_body()).nth(place)?;
+    with_files(&piece, |attachment, bytes| Some((attachment, bytes.to_vec())))
+}
+
 /// Shows an attachment, and what is inside it if it is a `winmail.dat`, until something is found.
 fn with_files<T>(piece: &Piece<'_>, mut find: impl FnMut(Attachment, &[u8]) -> Option<T>) -> Option<T> {
     let whole = describe(piece);

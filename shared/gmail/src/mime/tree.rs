@@ -17,6 +17,7 @@ use super::{
     structure::{DEPTH_MAX, HEADERS_BYTES_MAX, PARTS_MAX},
 };
 use crate::{
+    error::GmailError,
     requests::{BASE64, BASE64_URL},
     wire::Text,
 };
@@ -93,6 +94,16 @@ struct Waiting<'a> {
 }
 
 impl Payload {
+    /// Reads a tree that was stored as it came.
+    ///
+    /// # Errors
+    /// [`GmailError::Unreadable`] when it is none.
+    pub fn from_json(json: &[u8]) -> Result<Self, GmailError> {
+        let unreadable = || GmailError::Unreadable { what: "a message's parts" };
+        let json: &RawValue = serde_json::from_slice(json).map_err(|_| unreadable())?;
+        Self::read(json).map_err(|_| unreadable())
+    }
+
     /// Reads `payload`. Parts that make no sense are left out, and the mail is then truncated.
     ///
     /// # Errors

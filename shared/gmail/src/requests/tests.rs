@@ -70,10 +70,17 @@ fn a_label_of_any_name_is_counted_by_its_own_path() {
 fn the_newest_so_many_are_one_page() {
     let body = br#"{"messages":[{"id":"1f","threadId":"1"}],"nextPageToken":"x"}"#;
     let page = read_message_list(body, &Window::Newest(1)).expect("a page");
-    assert_eq!(page, ListPage { ids: vec![MessageId(0x1f)], next_page_token: None });
+    assert_eq!(
+        page,
+        ListPage { messages: vec![Listed::new(MessageId(0x1f), ThreadId(1))], next_page_token: None }
+    );
     assert_eq!(read_message_list(body, &Window::All).expect("a page").next_page_token.as_deref(), Some("x"));
+    for odd in [r#"{"messages":[{"id":"1f"}]}"#, r#"{"messages":[{"id":"1f","threadId":"?"}]}"#] {
+        let page = read_message_list(odd.as_bytes(), &Window::All).expect("a page");
+        assert_eq!(page.messages, [Listed::alone(MessageId(0x1f))], "got alone");
+    }
     let nothing = read_message_list(br#"{"resultSizeEstimate":0}"#, &Window::All).expect("a page");
-    assert!(nothing.ids.is_empty() && nothing.next_page_token.is_none());
+    assert!(nothing.messages.is_empty() && nothing.next_page_token.is_none());
 }
 
 #[test]

@@ -3,8 +3,11 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use sync_core::{Disposition, HistoryId, MessageId, state::Window};
-use sync_gmail::{GmailClient, GmailError, History};
+use sync_core::{
+    Disposition, HistoryId, MessageId, ThreadId,
+    state::{Content, Window},
+};
+use sync_gmail::{GmailClient, GmailError, History, formats::Mail};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpListener,
@@ -178,7 +181,10 @@ async fn watch_stop_labels_and_lists_go_where_the_reference_says() {
     client.stop(&token()).await.expect("stopped");
     assert_eq!(client.list_labels(&token()).await.expect("labels")[0].id, "INBOX");
     let page = client.list_messages(&token(), &Window::All, Some("INBOX"), None, Timestamp::UNIX_EPOCH).await;
-    assert_eq!(page.expect("a page").ids, [MessageId(0x1f)]);
+    assert_eq!(
+        page.expect("a page").messages.iter().map(|one| one.id).collect::<Vec<_>>(),
+        [MessageId(0x1f)]
+    );
 }
 
 fn message(id: &str, raw: &str) -> String {
@@ -225,7 +231,7 @@ async fn gmail() -> MockServer {
 async fn a_batch_gives_one_result_for_each_id_whatever_comes_back() {
     let server = gmail().await;
     let ids: Vec<MessageId> = (1..=25).map(MessageId).collect();
-    let results = client(&server).get_raw_batch(&token(), &ids).await.expect("a batch");
+    let results = client(&server).get_messages(&token(), &ids, Content::Raw).await.expect("a batch");
     assert_eq!(results.iter().map(|(id, _)| *id).collect::<Vec<_>>(), ids, "in the order asked");
     for (id, result) in results {
         match (id.0, result) {
@@ -234,7 +240,7 @@ async fn a_batch_gives_one_result_for_each_id_whatever_comes_back() {
                 assert!(matches!(GmailError::MissingPart.disposition(), Disposition::Retry(_)), "never done");
             }
             (odd, result) if odd % 2 == 1 => assert_eq!(result, Err(GmailError::NotFound)),
-            (_, result) => assert_eq!(result.expect("a message").mail.len(), 300),
+            (_, result) => assert_eq!(result.expect("a message").mail, Mail::Raw(b"abc".repeat(100))),
         }
     }
     assert_eq!(requests(&server).await.len(), 1);
@@ -247,10 +253,11 @@ async fn a_batch_that_is_too_long_asks_for_fewer_and_a_message_that_is_too_long_
     (narrow.batch_bytes_max, narrow.single_bytes_max) = (1_500, 100);
     let client = GmailClient::new(narrow).expect("a client");
     let ids: Vec<MessageId> = (1..=8).map(|n| MessageId(n * 8)).collect();
-    let whole = client.get_raw_batch(&token(), &ids).await.expect_err("eight are too long");
+    let whole = client.get_messages(&token(), &ids, Content::Raw).await.expect_err("eight are too long");
     assert_eq!(whole, GmailError::TooLarge { bytes_max: 1_500 });
-    assert_eq!(client.get_raw_batch(&token(), &ids[..2]).await.expect("two fit").len(), 2);
-    let alone = client.get_raw_batch(&token(), &ids[..1]).await.expect("a failure of one message");
+    assert_eq!(client.get_messages(&token(), &ids[..2], Content::Raw).await.expect("two fit").len(), 2);
+    let alone =
+        client.get_messages(&token(), &ids[..1], Content::Raw).await.expect("a failure of one message");
     let error = alone[0].1.clone().expect_err("too long alone");
     assert_eq!(error, GmailError::TooLarge { bytes_max: 100 });
     assert_eq!(error.disposition(), Disposition::Debt);
@@ -260,7 +267,8 @@ async fn a_batch_that_is_too_long_asks_for_fewer_and_a_message_that_is_too_long_
 async fn a_batch_that_fails_as_a_whole_says_nothing_of_its_messages() {
     let check = |answer: ResponseTemplate| async move {
         let server = answering(answer).await;
-        let failed = client(&server).get_raw_batch(&token(), &[MessageId(2), MessageId(6)]).await;
+        let failed =
+            client(&server).get_messages(&token(), &[MessageId(2), MessageId(6)], Content::Raw).await;
         assert_eq!(requests(&server).await.len(), 1);
         failed.expect_err("as a whole")
     };
@@ -285,4 +293,17 @@ async fn the_bound_holds_for_what_is_unpacked() {
     narrow.single_bytes_max = 100_000;
     let error = GmailClient::new(narrow).expect("a client").profile(&token()).await;
     assert_eq!(error, Err(GmailError::TooLarge { bytes_max: 100_000 }));
+}
+
+#[tokio::test]
+async fn a_thread_that_is_too_long_says_so_and_raw_mails_have_no_threads() {
+    let thread = serde_json::json!({ "messages": [{ "id": "1", "snippet": "x".repeat(500) }] });
+    let server = answering(ResponseTemplate::new(200).set_body_json(thread)).await;
+    let mut narrow = config(&server);
+    narrow.thread_bytes_max = 400;
+    let client = GmailClient::new(narrow).expect("a client");
+    let got = client.get_thread(&token(), ThreadId(1), Content::Full).await;
+    assert_eq!(got, Err(GmailError::TooLarge { bytes_max: 400 }));
+    assert_eq!(client.get_thread(&token(), ThreadId(1), Content::Raw).await, Err(GmailError::Unsendable));
+    assert_eq!(requests(&server).await.len(), 1, "the second one was not asked for");
 }

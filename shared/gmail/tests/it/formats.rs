@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use sync_core::{
     EmailAddress, MessageId,
     message::{Envelope, Labels, Message},
+    state::Content,
 };
 use sync_gmail::{
     formats::{self, PartedMessage},
@@ -241,4 +242,42 @@ fn an_answer_for_another_message_is_refused() {
     for id in ["", "a/b", "../x", "a?b", "a b"] {
         assert!(formats::get_attachment(MessageId(1), id).is_err(), "{id}");
     }
+}
+
+#[tokio::test]
+async fn a_thread_holds_its_messages_as_single_gets_show_them() {
+    let gmail = Gmail::start().await;
+    let mut ids = Vec::new();
+    for number in 0..3 {
+        let raw = format!(
+            "From: bob@example.com\r\nSubject: talk\r\nMessage-ID: <{number}@x>\r\nReferences: <0@x>\r\n\r\nno {number}\r\n"
+        );
+        let id = gmail.server.deliver(OWNER, raw.as_bytes()).expect("delivered").id.to_string();
+        ids.push(id.parse::<MessageId>().expect("an id"));
+    }
+    for content in [Content::Full, Content::Metadata] {
+        let mut singles = Vec::new();
+        for id in &ids {
+            let answer = gmail.get(&formats::get_message(*id, content)).await;
+            singles.push(formats::read_message(&answer, *id, content).expect("a message"));
+        }
+        let thread = singles[0].thread_id;
+        let request = formats::get_thread(thread, content).expect("a request");
+        let whole = formats::read_thread(&gmail.get(&request).await, content).expect("a thread");
+        assert_eq!(whole, singles);
+        for message in &whole {
+            let message = mime::fetched_to_message(message, &own()).expect("a tree of parts");
+            assert_eq!((message.thread_id, message.envelope.subject.as_str()), (thread, "talk"));
+        }
+    }
+}
+
+#[test]
+fn a_member_that_cannot_be_read_is_left_out_of_its_thread() {
+    let member = |id: &str| format!(r#"{{"id":"{id}","threadId":"1","historyId":"7","payload":{{}}}}"#);
+    let body = format!(r#"{{"messages":[{},{{"id":"2"}},{{}},{}]}}"#, member("1"), member("3"));
+    let read = formats::read_thread(body.as_bytes(), Content::Full).expect("a thread");
+    assert_eq!(read.iter().map(|message| message.id.0).collect::<Vec<_>>(), [1, 3]);
+    assert!(formats::read_thread(b"7", Content::Full).is_err());
+    assert_eq!(formats::read_thread(b"{}", Content::Full), Ok(Vec::new()));
 }

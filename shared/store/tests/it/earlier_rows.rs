@@ -4,9 +4,9 @@ use serde_json::{Value, json};
 use sync_core::{
     HistoryId, MailboxId, MessageId,
     job::RequestOptions,
-    message::{RowState, Touched},
+    message::{BodyForm, RowState, Touched},
     owed::OwedReason,
-    state::{Scope, WorkKind},
+    state::{Aliases, Content, Scope, WorkKind},
     sync::{Happened, OwedWrite},
 };
 
@@ -47,7 +47,7 @@ async fn of_the_first_version(world: &World) -> MailboxId {
         .await;
     world
         .put_raw(with("MSG#0000000000000001", &json!({
-            "history_id": 400, "labels": ["INBOX", "Label_1"], "thread_id": "1", "received_at": 1_700_000_000_000_i64,
+            "history_id": 400, "labels": ["INBOX", "Label_1"], "thread_id": "1", "received_at": 1_700_000_000_000_i64, "body": {"sha256": "00", "bytes": 5},
             "size_estimate": 5, "snippet": "s", "created_at": 0, "updated_at": 0,
             "envelope": {"rfc822_message_id": null, "from": null, "to": [], "cc": [], "bcc": [], "subject": "old",
                 "has_attachments": false, "outbound": false},
@@ -90,6 +90,7 @@ async fn everything_of_the_first_version_is_read() {
     let mailbox = of_the_first_version(&world).await;
     let sync = world.sync(&mailbox).await;
     assert_eq!((sync.seq, sync.scope), (0, Scope::default()));
+    assert_eq!((sync.content, sync.aliases), (Content::Raw, Aliases::default()));
     assert_eq!((sync.progress.marks.len(), sync.progress.behind), (0, 0));
     let work = &sync.progress.work[0];
     assert_eq!(
@@ -105,6 +106,8 @@ async fn everything_of_the_first_version_is_read() {
             (state, 0, false, &Touched::new())
         );
     }
+    let row = world.store.get_message(&mailbox, MessageId(1)).await.expect("read").expect("there");
+    assert_eq!(row.raw_body().map(|body| body.form), Some(BodyForm::Raw));
     let row = world.store.get_message(&mailbox, MessageId(2)).await.expect("read").expect("there");
     assert!(row.is_deleted());
     let owed = world.store.read_owed(&mailbox, 5).await.expect("read").pop().expect("a debt");

@@ -4,7 +4,7 @@ use sync_core::{
     HistoryId, MailboxId, MessageId, SignedDuration, Timestamp,
     job::Counts,
     state::{FetchList, Window, Work, WorkKind},
-    sync::Listing,
+    sync::{Listed, Listing},
 };
 
 use crate::fixture::{World, at, commit};
@@ -13,7 +13,7 @@ use crate::fixture::{World, at, commit};
 fn listing() -> Listing {
     // Layout 1, the first stage, since 7; everything else is empty. Thirteen numbers in all.
     let mut bytes = Vec::new();
-    for number in [1_u64, 0, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0] {
+    for number in [2_u64, 0, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0] {
         bytes.extend(number.to_be_bytes());
     }
     Listing::from_bytes(&bytes).expect("a listing")
@@ -30,7 +30,7 @@ async fn a_listing_is_kept_and_what_is_gone_or_broken_is_nothing() {
     };
     assert_eq!(load("7-1.listing").await, Some(listing()));
     assert_eq!(load("7-2.listing").await, None);
-    world.store.save_list(&mailbox, "7-3.ids", &[MessageId(1)]).await.expect("saved");
+    world.store.save_list(&mailbox, "7-3.ids", &[Listed::alone(MessageId(1))]).await.expect("saved");
     assert_eq!(load("7-3.ids").await, None, "something else under its name is no listing");
 }
 
@@ -38,7 +38,7 @@ async fn a_listing_is_kept_and_what_is_gone_or_broken_is_nothing() {
 async fn the_place_of_a_message_in_what_is_left_of_a_list_is_found() {
     let world = World::new().await;
     let mailbox: MailboxId = "mbx_1".parse().expect("an id");
-    let ids: Vec<MessageId> = (0..250_000_u64).rev().map(MessageId).collect();
+    let ids: Vec<Listed> = (0..250_000_u64).rev().map(|id| Listed::alone(MessageId(id))).collect();
     world.store.save_list(&mailbox, "7-1", &ids).await.expect("saved");
     let list = FetchList { key: "7-1".to_owned(), total: 250_000, position: 10, verify_from: u64::MAX };
     let place = |id| {
@@ -59,7 +59,7 @@ async fn lists_that_nothing_points_at_are_swept_after_a_day() {
     let mailbox = world.mailbox().await;
     let held = world.acquire(&mailbox).await;
     for name in ["1-1.ids", "1-2.ids", "1-3.ids"] {
-        world.store.save_list(&mailbox, name, &[MessageId(1)]).await.expect("saved");
+        world.store.save_list(&mailbox, name, &[Listed::alone(MessageId(1))]).await.expect("saved");
     }
     world.store.save_listing(&mailbox, "1-4.listing", listing()).await.expect("saved");
     let mut pointing = commit(&held, Vec::new(), Vec::new());

@@ -3,8 +3,9 @@
 use sync_core::{
     MailboxId, MessageId,
     job::{JobKind, Trigger},
-    state::Status,
-    sync::{Committed, Happened},
+    message::BodyForm,
+    state::{Aliases, Content, Status},
+    sync::{Committed, Happened, Listed},
 };
 use sync_store::{Created, Erased, NewMailbox, NewRequest, StatusChange, StoreError};
 
@@ -138,14 +139,14 @@ async fn an_erased_mailbox_leaves_nothing_and_fences_its_worker() {
     let held = world.acquire(&mailbox).await;
     let rows = (1..=40).map(|id| put(message(id, &[]))).collect();
     world.store.commit(&commit(&held, rows, Vec::new())).await.expect("applied");
-    let body = world.store.put_body(&mailbox, b"mail".to_vec()).await.expect("put");
+    let body = world.store.put_body(&mailbox, b"mail".to_vec(), BodyForm::Raw).await.expect("put");
     world
         .store
         .create_request(&mailbox, &NewRequest::new(JobKind::Full, Trigger::Manual), at(5))
         .await
         .expect("requested");
     world.store.announce(&mailbox, &Happened::NeedsReauth, at(6)).await.expect("announced");
-    world.store.save_list(&mailbox, "1-1.ids", &[MessageId(1)]).await.expect("saved");
+    world.store.save_list(&mailbox, "1-1.ids", &[Listed::alone(MessageId(1))]).await.expect("saved");
 
     let mut steps = 0;
     while world.store.erase_mailbox(&mailbox, at(30)).await.expect("a step") == Erased::More {
@@ -159,4 +160,40 @@ async fn an_erased_mailbox_leaves_nothing_and_fences_its_worker() {
     assert_eq!(left.items(), [], "no item of it is in the table");
     let again = world.store.create_mailbox(&new("ten_1", "alice@example.com")).await.expect("connected");
     assert!(matches!(again, Created::New(id) if id != mailbox), "a new connection is a new mailbox");
+}
+
+#[tokio::test]
+async fn what_its_owner_chose_and_sends_from_is_read_with_the_mailbox_and_is_no_work() {
+    let world = World::new().await;
+    let mailbox = world.mailbox().await;
+    let before = world.sync(&mailbox).await;
+    assert_eq!((before.content, &before.aliases), (Content::Raw, &Aliases::default()));
+    let aliases =
+        Aliases { addresses: vec!["me@example.org".parse().expect("an address")], read_at: Some(at(3)) };
+    world.store.set_aliases(&mailbox, &aliases).await.expect("set");
+    world.store.set_content(&mailbox, Content::Metadata).await.expect("set");
+    let sync = world.sync(&mailbox).await;
+    assert_eq!((sync.content, &sync.aliases), (Content::Metadata, &aliases));
+    assert_eq!((sync.asked, sync.due_at), (before.asked, before.due_at));
+    let nobody: MailboxId = "mbx_none".parse().expect("an id");
+    let missing = |result| matches!(result, Err(StoreError::NotFound { .. }));
+    assert!(missing(world.store.set_content(&nobody, Content::Full).await));
+    assert!(missing(world.store.set_aliases(&nobody, &aliases).await));
+}
+
+#[tokio::test]
+async fn raw_mail_that_somebody_asked_for_stays_noted_whatever_the_worker_writes() {
+    let world = World::new().await;
+    let mailbox = world.mailbox().await;
+    let held = world.acquire(&mailbox).await;
+    world.apply(&commit(&held, vec![put(message(1, &["INBOX"]))], Vec::new())).await;
+    let raw =
+        world.store.put_body(&mailbox, b"Subject: x\r\n\r\n".to_vec(), BodyForm::Raw).await.expect("put");
+    world.store.note_raw(&mailbox, MessageId(1), &raw).await.expect("noted");
+    let held = world.sync(&mailbox).await;
+    world.apply(&commit(&held, vec![put(message(1, &["TRASH"]))], Vec::new())).await;
+    let row = world.store.get_message(&mailbox, MessageId(1)).await.expect("read").expect("there");
+    assert_eq!((row.raw_body(), row.labels.contains("TRASH")), (Some(&raw), true));
+    let missing = world.store.note_raw(&mailbox, MessageId(2), &raw).await;
+    assert!(matches!(missing, Err(StoreError::NotFound { .. })), "no row is made of a note");
 }

@@ -3,7 +3,7 @@
 use sync_core::{
     MailboxId, MessageId,
     job::{JobKind, RequestOptions, Trigger},
-    state::{Scope, Status, Window},
+    state::{Content, Scope, Status, Window},
     sync::Committed,
 };
 use sync_store::{IdempotencyKey, NewRequest, StoreError};
@@ -119,19 +119,21 @@ async fn a_scope_is_chosen_together_with_the_comparison_that_makes_it_so() {
     let mailbox = world.mailbox().await;
     assert!(world.sync(&mailbox).await.scope.is_everything());
     let scope = Scope { include: labels(&["INBOX", "a b"]), exclude: labels(&["SPAM"]) };
-    let requested = world.store.set_scope(&mailbox, &scope, Trigger::Manual, at(5)).await.expect("set");
+    let requested =
+        world.store.set_scope(&mailbox, &scope, Content::Full, Trigger::Manual, at(5)).await.expect("set");
     let sync = world.sync(&mailbox).await;
     assert_eq!((&sync.scope, sync.asked, sync.due_at), (&scope, 1, Some(at(5))));
+    assert_eq!(sync.content, Content::Full);
     let open = world.store.read_requests(&mailbox).await.expect("read");
     assert_eq!(
         open.iter().map(|request| (&request.id, request.kind)).collect::<Vec<_>>(),
         [(&requested.job, JobKind::Full)]
     );
     let wide = Scope { include: (0..501).map(|n| n.to_string()).collect(), ..Scope::default() };
-    let refused = world.store.set_scope(&mailbox, &wide, Trigger::Manual, at(6)).await;
+    let refused = world.store.set_scope(&mailbox, &wide, Content::Raw, Trigger::Manual, at(6)).await;
     assert!(matches!(refused, Err(StoreError::TooLarge { actual: 501, max: 500, .. })));
     let everything = Scope::default();
-    world.store.set_scope(&mailbox, &everything, Trigger::Manual, at(7)).await.expect("set");
+    world.store.set_scope(&mailbox, &everything, Content::Raw, Trigger::Manual, at(7)).await.expect("set");
     assert_eq!(world.sync(&mailbox).await.scope, everything);
 }
 

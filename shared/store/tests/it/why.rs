@@ -5,7 +5,7 @@ use sync_core::{
     job::Counts,
     message::RowState,
     state::{FetchList, Window, Work, WorkKind},
-    sync::OwedWrite,
+    sync::{Listed, OwedWrite},
 };
 use sync_store::StoreError;
 
@@ -19,7 +19,7 @@ async fn every_place_where_a_message_can_be_is_told() {
     let world = World::new().await;
     let mailbox = world.mailbox().await;
     let held = world.acquire(&mailbox).await;
-    let ids: Vec<MessageId> = [9, 8, 7, 6].map(MessageId).to_vec();
+    let ids = [9, 8, 7, 6].map(|id| Listed::alone(MessageId(id)));
     world.store.save_list(&mailbox, "1-1", &ids).await.expect("saved");
     let mut commit =
         commit(&held, vec![put(message(1, &["A"])), bury(2, 50)], vec![OwedWrite::Put(owed(3, 60))]);

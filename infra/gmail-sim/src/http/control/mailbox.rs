@@ -28,6 +28,12 @@ struct GenerateOrder {
     count: u32,
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AliasesOrder {
+    addresses: Vec<String>,
+}
+
 pub(super) fn itself(shared: &Arc<Shared>, method: &Method, email: &str) -> Done {
     match *method {
         Method::POST | Method::PUT => {
@@ -88,6 +94,14 @@ pub(super) fn act_on(
             let order: GenerateOrder = parse(&call.body)?;
             act::generate(shared, &account, order.count).map_err(wrong)?;
             Ok(Reply::json(200, &json!({"generated": order.count})))
+        }
+        ("POST", "aliases") => {
+            let order: AliasesOrder = parse(&call.body)?;
+            if let Some(wrong_one) = order.addresses.iter().find(|email| !is_address(email)) {
+                return Err(wrong(format!("{wrong_one:?} is no address")));
+            }
+            account.state().aliases = order.addresses;
+            Ok(nothing())
         }
         ("GET", "snapshot") => Ok(snapshot(&account)),
         ("POST", "expire-history") => {

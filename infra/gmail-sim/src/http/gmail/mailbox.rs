@@ -149,14 +149,20 @@ pub(super) fn stop(request: &Request) -> Answer {
 
 #[expect(clippy::unnecessary_wraps, reason = "every handler has one form")]
 pub(super) fn send_as(request: &Request) -> Answer {
-    Ok(json!({"sendAs": [{
-        "sendAsEmail": request.account.email,
-        "displayName": "",
-        "replyToAddress": "",
-        "signature": "",
-        "isPrimary": true,
-        "isDefault": true,
-        "treatAsAlias": false,
-        "verificationStatus": "accepted",
-    }]}))
+    let own = &request.account.email;
+    let entry = |email: &str| {
+        let is_own = email == own;
+        json!({
+            "sendAsEmail": email,
+            "displayName": "",
+            "replyToAddress": "",
+            "signature": "",
+            "isPrimary": is_own,
+            "isDefault": is_own,
+            "treatAsAlias": !is_own,
+            "verificationStatus": "accepted",
+        })
+    };
+    let aliases = request.account.look(|state| state.aliases.clone());
+    Ok(json!({"sendAs": std::iter::once(own).chain(&aliases).map(|email| entry(email)).collect::<Vec<_>>()}))
 }

@@ -37,6 +37,8 @@ pub struct MailboxView {
     auth_type: &'static str,
     /// Whether Gmail pushes: null when the mailbox is polled.
     watch_expires_at: Option<Timestamp>,
+    /// What of each message is fetched: `raw`, `full` or `metadata`.
+    content: &'static str,
     #[serde(flatten)]
     state: StateView,
 }
@@ -103,6 +105,7 @@ impl MailboxView {
             tenant_id: sync.tenant.to_string(),
             auth_type: sync.credential_kind.name(),
             watch_expires_at: sync.watch_expires_at,
+            content: sync.content.name(),
             state: StateView::new(sync, intervals, now),
         }
     }

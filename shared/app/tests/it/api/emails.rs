@@ -144,12 +144,13 @@ async fn a_mail_is_shown_whole_and_harmless() {
         format!("/api/emails/{id}.fff"),
         format!("{path}/attachments/{}", "0".repeat(64)),
         format!("{path}/attachments/x"),
-        format!("/api/emails/{id}.5/raw"),
         "/api/emails/nonsense.".to_owned(),
         "/api/emails/xyz".to_owned(),
     ] {
         assert_eq!(world.get(&token, &missing).await.status, StatusCode::NOT_FOUND, "{missing}");
     }
+    let unfetched = world.get(&token, &format!("/api/emails/{id}.5/raw")).await;
+    assert_eq!(unfetched.status, StatusCode::CONFLICT, "it would be fetched, if there were a grant");
     assert_eq!(world.get(&token, "/api/emails/abc").await.fields(), ["mailbox"]);
 }
 

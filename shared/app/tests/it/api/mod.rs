@@ -2,6 +2,7 @@
 
 mod changes;
 mod consent;
+mod content;
 mod emails;
 mod integrations;
 mod operations;

@@ -4,8 +4,8 @@ use sync_core::{
     HistoryId, MailboxId, MessageId, Timestamp,
     message::RowState,
     owed::{Owed, OwedReason},
-    state::{FetchList, Scope, Work, WorkKind},
-    sync::{OwedWrite, RowWrite},
+    state::{Content, FetchList, Scope, Work, WorkKind},
+    sync::{Listed, OwedWrite, RowWrite},
 };
 
 use super::world::{World, mail, put};
@@ -39,8 +39,8 @@ fn tombstone(id: u64, state: RowState, labels: &[&str]) -> RowWrite {
 async fn furnish(world: &World, id: &MailboxId) {
     let scope = Scope { include: ["INBOX".to_owned()].into(), exclude: ["SPAM".to_owned()].into() };
     let trigger = sync_core::job::Trigger::Manual;
-    world.store.set_scope(id, &scope, trigger, Timestamp::now()).await.expect("set");
-    let list: Vec<MessageId> = [0x50, 0x51, 0x52, 0x53].map(MessageId).to_vec();
+    world.store.set_scope(id, &scope, Content::Raw, trigger, Timestamp::now()).await.expect("set");
+    let list = [0x50, 0x51, 0x52, 0x53].map(|id| Listed::alone(MessageId(id)));
     world.store.save_list(id, "1-1", &list).await.expect("saved");
     let now = Timestamp::now();
     let failed = OwedReason::Failed { error: "Gmail answered 500.".to_owned() };

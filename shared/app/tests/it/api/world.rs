@@ -21,7 +21,7 @@ use sync_app::{
 };
 use sync_core::{
     HistoryId, MailboxId, MessageId, SignedDuration, TenantId, ThreadId, Timestamp,
-    message::{Address, Envelope, Message},
+    message::{Address, BodyForm, Envelope, Message},
     quota::{Quota, Regime},
     state::{Progress, Status, Totals},
     sync::{Acquired, Commit, Committed, JobClose, Released, RowWrite},
@@ -310,8 +310,12 @@ impl World {
         let mut rows = Vec::new();
         for (mut message, raw) in mails {
             if let Some(raw) = raw {
-                message.body =
-                    Some(self.store.put_body(mailbox, raw.as_bytes().to_vec()).await.expect("a body"));
+                message.body = Some(
+                    self.store
+                        .put_body(mailbox, raw.as_bytes().to_vec(), BodyForm::Raw)
+                        .await
+                        .expect("a body"),
+                );
             }
             rows.push(put(message));
         }
