@@ -231,8 +231,9 @@ pub(super) async fn keep(
 ) -> Result<Connected, Problem> {
     let (source, access) = (grant.source, grant.access);
     // Headers alone will do for a mailbox that keeps no more, which nobody chooses on Google's page.
-    let headers_only = access.scopes.as_deref().is_some_and(content::shows_headers_only);
-    if !access.reads_mail() && !(headers_only && source != Source::Consent) {
+    let headers_will_do =
+        source != Source::Consent && access.scopes.as_deref().is_some_and(content::shows_headers_only);
+    if !access.reads_mail() && !headers_will_do {
         return Err(source.refused(&GmailError::InsufficientScope));
     }
     let account = state.gmail.profile(&access).await.map_err(|error| source.refused(&error))?;
