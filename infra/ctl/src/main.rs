@@ -1,9 +1,10 @@
 //! `gmail-sync`: the command line.
 //!
-//! Deliberately small yet: what needs AWS credentials and cannot go over HTTP. The first tenant and token are
-//! such a thing, because every HTTP route asks for a token.
+//! What can go over HTTP does, with a token; only what cannot needs AWS credentials. The first tenant and token are such
+//! a thing, because every HTTP route asks for a token.
 
 mod bootstrap;
+mod operations;
 
 use std::process::ExitCode;
 
@@ -23,6 +24,11 @@ enum Command {
     /// What needs AWS credentials.
     #[command(subcommand)]
     Admin(Admin),
+    /// Jobs that failed for good.
+    #[command(subcommand)]
+    DeadLetters(operations::DeadLetters),
+    /// Has the rows of a mailbox made again from its raw mail, without Gmail.
+    Rebuild(operations::Rebuild),
 }
 
 #[derive(Subcommand)]
@@ -47,6 +53,8 @@ async fn main() -> ExitCode {
 async fn run(arguments: Arguments) -> Result<()> {
     match arguments.command {
         Command::Admin(Admin::Bootstrap(options)) => bootstrap::run(&options).await,
+        Command::DeadLetters(command) => operations::dead_letters(&command).await,
+        Command::Rebuild(command) => operations::rebuild(&command).await,
     }
 }
 

@@ -3,4 +3,5 @@
 mod api;
 mod contract;
 mod live;
+mod upkeep;
 mod worker;

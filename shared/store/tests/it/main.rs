@@ -16,5 +16,7 @@ mod objects;
 mod proxy;
 mod references;
 mod requests;
+mod retention;
 mod secrets;
+mod usage;
 mod why;

@@ -45,6 +45,8 @@ pub struct World {
     pub router: Router,
     /// What a worker would be given.
     pub clients: Clients,
+    dynamo: aws_sdk_dynamodb::Client,
+    table: String,
     _stack: MiniStack,
 }
 
@@ -102,7 +104,17 @@ impl World {
         let clients = Clients { store: store.clone(), queue, gmail: client, oauth };
         let Clients { queue, gmail: client, oauth, .. } = clients.clone();
         let router = api::router(ApiState::new(store.clone(), queue, client, oauth, config));
-        Self { store, gmail, router, clients, _stack: stack }
+        let (dynamo, table) = (aws_sdk_dynamodb::Client::new(&sdk), format!("table-{unique}"));
+        Self { store, gmail, router, clients, dynamo, table, _stack: stack }
+    }
+
+    /// A row becomes one of a version that did not say which projection it has.
+    pub async fn forget_projection(&self, mailbox: &MailboxId, id: MessageId) {
+        let text = |text: String| aws_sdk_dynamodb::types::AttributeValue::S(text);
+        let update = self.dynamo.update_item().table_name(&self.table);
+        let update =
+            update.key("pk", text(format!("M#{mailbox}"))).key("sk", text(format!("MSG#{:016x}", id.0)));
+        update.update_expression("REMOVE projection").send().await.expect("updated");
     }
 
     /// Gmail knows this mailbox by a refresh token of the same text.
