@@ -6,7 +6,11 @@
 //! commit such a row is at work. Deliberately absent: an index of bodies by row; retention reads all rows anyway.
 
 use aws_sdk_s3::types::{Delete, Object, ObjectIdentifier};
-use sync_core::{MailboxId, SignedDuration, Timestamp, sync::Acquired};
+use sync_core::{
+    Generation, MailboxId, SignedDuration, Timestamp,
+    state::Sync,
+    sync::{Acquired, Released},
+};
 
 use crate::{Release, Store, StoreError};
 
@@ -16,6 +20,8 @@ type Result<T> = std::result::Result<T, StoreError>;
 const SWEPT_AFTER: SignedDuration = SignedDuration::from_hours(24);
 /// How long the lease is taken for: two calls of S3, with room to spare.
 const HELD: SignedDuration = SignedDuration::from_secs(60);
+/// How often the lease is given back while others keep asking.
+const HAND_BACK_TRIES: u32 = 5;
 /// Most bodies that are remembered, 8 bytes each: 80 MB. A larger mailbox keeps its orphans.
 const KNOWN_MAX: usize = 10_000_000;
 
@@ -80,26 +86,35 @@ impl Store {
         if !objects.iter().any(orphan) {
             return Ok(sweep);
         }
-        let Acquired::Held(sync) =
-            self.acquire(mailbox, owner, Timestamp::now() + HELD, Timestamp::now()).await?
-        else {
-            return Ok(BodySweep { busy: true, ..sweep });
-        };
+        let Some(before) = self.read_sync(mailbox).await? else { return Ok(sweep) };
+        let held = self.acquire(mailbox, owner, Timestamp::now() + HELD, Timestamp::now()).await?;
+        let Acquired::Held(sync) = held else { return Ok(BodySweep { busy: true, ..sweep }) };
         // Looked at again: what was put anew meanwhile is young now.
         let deleted = match self.bodies(mailbox, cursor).await {
             Ok((objects, _)) => self.delete_bodies(objects.iter().filter(|object| orphan(object))).await,
             Err(error) => Err(error),
         };
-        let release = Release {
-            generation: sync.generation,
-            asked: sync.asked,
-            due_at: sync.due_at,
-            status: None,
-            credential_version: None,
-        };
-        sweep.asked = self.release(mailbox, &release).await? == sync_core::sync::Released::AskedAgain;
+        sweep.asked = self.hand_back(&before, sync.generation).await?;
         sweep.swept = deleted?;
         Ok(sweep)
+    }
+
+    /// Gives the lease back, and the mailbox is due when it was before. Whether somebody has asked for it since: then it is
+    /// due now. A lease that cannot be given back lapses within a minute.
+    async fn hand_back(&self, before: &Sync, generation: Generation) -> Result<bool> {
+        let (mut seen, mut asked) = (before.asked, false);
+        for _ in 0..HAND_BACK_TRIES {
+            let due_at = if asked { Some(Timestamp::now()) } else { before.due_at };
+            let release = Release { generation, asked: seen, due_at, status: None, credential_version: None };
+            match self.release(&before.mailbox, &release).await? {
+                Released::Free | Released::Fenced => return Ok(asked),
+                Released::AskedAgain => {
+                    asked = true;
+                    seen = self.read_sync(&before.mailbox).await?.map_or(seen, |sync| sync.asked);
+                }
+            }
+        }
+        Ok(true)
     }
 
     async fn bodies(

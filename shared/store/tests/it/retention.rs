@@ -163,7 +163,9 @@ async fn bodies_go_when_no_row_names_them_and_not_while_somebody_works() {
     assert_eq!(sweep(&second, two_days_on).await.swept, 1, "what the tombstone held");
     assert!(world.store.get_body(&mailbox, &gone_body).await.expect("read").is_none());
     assert_eq!(world.store.get_body(&mailbox, &kept_body).await.expect("read"), Some(b"kept".to_vec()));
-    assert!(world.sync(&mailbox).await.lease.is_none(), "the lease was given back");
+    let after = world.sync(&mailbox).await;
+    assert!(after.lease.is_none(), "the lease was given back");
+    assert_eq!(after.due_at, Some(at(0)), "and the mailbox is due when it was");
 }
 
 #[tokio::test]
