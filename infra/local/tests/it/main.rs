@@ -4,6 +4,7 @@
 //! what the replica holds is what the API says, and what the mailbox holds is what the simulator says.
 //! Deliberately absent: sleeping for luck. Every wait is for a condition and has a bound.
 
+mod alarms;
 mod bad_input;
 mod browser;
 mod content;
@@ -14,6 +15,7 @@ mod flow;
 mod hostile_mail;
 mod hunter;
 mod killed;
+mod operable;
 mod outage;
 mod protocol;
 mod push_tokens;

@@ -113,7 +113,9 @@ fn allowed(template: &str, function: &str) -> BTreeSet<String> {
     let words = policies.filter(|line| !line.contains('!')).flat_map(|line| line.split([' ', ',', '[', ']']));
     let is_action = |word: &&str| {
         word.split_once(':').is_some_and(|(service, action)| {
-            !service.is_empty() && action.starts_with(|first: char| first.is_ascii_uppercase())
+            // A condition's key has a colon at its end.
+            let is_name = action.bytes().all(|byte| byte.is_ascii_alphanumeric());
+            !service.is_empty() && is_name && action.starts_with(|first: char| first.is_ascii_uppercase())
         })
     };
     words.filter(is_action).map(str::to_owned).collect()
