@@ -110,11 +110,12 @@ impl Fetching<'_> {
         while let Some(next) = todo.front().and_then(|(_, asked)| asked.first().copied())
             && !progress.stopped
         {
-            if let Err(error) = self.pay(&mut paid, todo.len()).await {
+            let wanted = THREADS_AT_ONCE.min(self.account.parts()).min(todo.len());
+            if let Err(error) = self.pay(&mut paid, wanted).await {
                 progress.stop(next, &error);
                 break;
             }
-            let size = paid.draw(THREADS_AT_ONCE.min(self.account.parts()).min(todo.len()));
+            let size = paid.draw(wanted);
             let some: Vec<Thread> = todo.drain(..size).collect();
             let answers = self.get_threads(&some, &mut todo, progress).await;
             let kept = self.keep(answers).await;
@@ -179,12 +180,13 @@ impl Fetching<'_> {
         while let Some(next) = progress.singles.front().copied()
             && !progress.stopped
         {
-            let wanted = progress.singles.len();
+            // A batch at a time: what is reserved counts as spent until it is settled, and that is when its calls are over.
+            let wanted = self.window.min(self.account.parts()).min(progress.singles.len());
             if let Err(error) = self.pay(&mut paid, wanted).await {
                 progress.stop(next, &error);
                 break;
             }
-            let size = paid.draw(self.window.min(self.account.parts()).min(wanted));
+            let size = paid.draw(wanted);
             let some: Vec<MessageId> = progress.singles.drain(..size).collect();
             let got = self.get(&some).await;
             match self.judge(got, &some, &mut repetition, &mut progress.refused).await {
@@ -202,7 +204,7 @@ impl Fetching<'_> {
         self.account.give_back(paid.method, paid.count);
     }
 
-    /// Makes sure that something is paid for: all that is left, in one write, if there is room.
+    /// Makes sure that something is paid for: all that is wanted, if there is room.
     async fn pay(&mut self, paid: &mut Paid, wanted: usize) -> Result<(), GmailError> {
         let now = Timestamp::now();
         if paid.count > 0 && now < paid.until {

@@ -172,11 +172,11 @@ impl Ledger {
     ) -> SignedDuration {
         let share = limit.of(priority);
         let worthwhile = match priority {
+            // There is more to fetch than is asked for at once.
             Priority::Backfill => share / 4,
-            Priority::Poll | Priority::Manual | Priority::Delta => share / 20,
+            Priority::Poll | Priority::Manual | Priority::Delta => ask.units(count).min(share / 20),
         };
-        let units = ask.units(count).min(worthwhile.max(ask.units(ask.least)));
-        self.window.wait(units, priority, limit, now)
+        self.window.wait(worthwhile.max(ask.units(ask.least)), priority, limit, now)
     }
 }
 
