@@ -7,9 +7,12 @@ use sync_lambda::{Config, clients, telemetry};
 async fn main() -> Result<(), lambda_http::Error> {
     telemetry::init();
     let config = Config::from_env()?;
-    let clients = clients::clients(&config, &clients::sdk().await).await?;
+    let sdk = clients::sdk().await;
+    let clients = clients::clients(&config, &sdk).await?;
     let state =
         ApiState::new(clients.store, clients.queue, clients.gmail, clients.oauth, api_config(&config));
+    let state = state.with_cron(clients::cron_secret(&config, &sdk));
+    let state = if config.watch { state } else { state.leaving_google_alone() };
     lambda_http::run(api::router(state)).await
 }
 

@@ -11,10 +11,9 @@ use sync_lambda::{
 async fn main() -> Result<(), Error> {
     telemetry::init();
     let config = Config::from_env()?;
-    let sdk = clients::sdk().await;
-    let (store, queue) = (clients::store(&config, &sdk), clients::queue(&config, &sdk));
+    let tasks = clients::tasks(&config).await;
     lambda_runtime::run(service_fn(|event: LambdaEvent<Tick>| {
-        run(&store, &queue, event.payload, event.context.request_id)
+        run(&tasks, event.payload, event.context.request_id)
     }))
     .await
 }

@@ -9,10 +9,11 @@ use sync_app::{
     live::{Clients, LiveSettings},
     receive_push::PushReceiver,
     sync::Worker,
+    tasks::Tasks,
 };
 use sync_gmail::{ClientCredentials, GmailClient, GmailConfig, GmailError, PushVerifier};
 use sync_queue::{Queue, QueueConfig};
-use sync_store::{Store, StoreConfig};
+use sync_store::{SharedSecret, Store, StoreConfig};
 
 use crate::{Config, ConfigError};
 
@@ -81,6 +82,17 @@ pub async fn worker(config: &Config) -> Result<Worker, StartError> {
             topic: config.topic.clone(),
         },
     })
+}
+
+/// What the cron function needs.
+pub async fn tasks(config: &Config) -> Tasks {
+    let sdk = sdk().await;
+    Tasks { store: store(config, &sdk), queue: queue(config, &sdk) }
+}
+
+/// What a clock must send to run a task over HTTPS.
+pub fn cron_secret(config: &Config, sdk: &SdkConfig) -> SharedSecret {
+    SharedSecret::new(sdk, &config.cron_secret_id)
 }
 
 /// What the webhook function needs.

@@ -2,9 +2,7 @@
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use sync_app::fan_out::fan_out;
-use sync_queue::Queue;
-use sync_store::Store;
+use sync_app::tasks::{Ran, Task, Tasks};
 
 /// What a schedule sends.
 #[derive(Debug, Deserialize)]
@@ -13,29 +11,19 @@ pub struct Tick {
     pub task: Task,
 }
 
-/// What can be scheduled.
-#[derive(Debug, Clone, Copy, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Task {
-    /// Queue a job for every mailbox that is due.
-    FanOut,
-}
-
 /// What a task did.
 #[derive(Debug, Serialize)]
 pub struct Ticked {
-    /// Mailboxes queued.
+    /// Jobs queued.
     pub queued: usize,
+    /// Nothing was done, because another run is at it.
+    pub already_running: bool,
 }
 
 /// Runs one task.
-pub async fn run(
-    store: &Store,
-    queue: &Queue,
-    tick: Tick,
-    trace: String,
-) -> Result<Ticked, lambda_http::Error> {
-    match tick.task {
-        Task::FanOut => Ok(Ticked { queued: fan_out(store, queue, &trace, Timestamp::now()).await? }),
-    }
+pub async fn run(tasks: &Tasks, tick: Tick, trace: String) -> Result<Ticked, lambda_http::Error> {
+    Ok(match tasks.run(tick.task, &trace, Timestamp::now()).await? {
+        Ran::Queued(queued) => Ticked { queued, already_running: false },
+        Ran::AlreadyRunning(_) => Ticked { queued: 0, already_running: true },
+    })
 }

@@ -117,6 +117,11 @@ pub(crate) fn token(sha256: &str) -> Key {
     Key::new(format!("K#{sha256}"), "TOKEN")
 }
 
+/// Who is at a task of the schedule.
+pub(crate) fn task(name: &str) -> Key {
+    Key::new(format!("TASK#{name}"), "CLAIM")
+}
+
 pub(crate) fn idempotency(tenant: &TenantId, key: &str) -> Key {
     Key::new(format!("I#{tenant}#{key}"), "JOB")
 }

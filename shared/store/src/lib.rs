@@ -10,6 +10,7 @@
 
 use sync_core::SignedDuration;
 
+mod claims;
 mod commit;
 mod credentials;
 mod erase;
@@ -29,14 +30,17 @@ mod owed;
 mod paging;
 mod references;
 mod rows;
+mod secret;
 mod table;
 mod tenants;
 mod types;
 mod vault;
 mod why;
 
+pub use claims::Claimed;
 pub use error::StoreError;
 pub use references::{REFERENCE_BYTES_MAX, REFERENCES_MAX};
+pub use secret::SharedSecret;
 pub use types::{
     Created, Credential, CredentialKind, EmailId, Erased, EventRow, Events, HealthCheck, IdempotencyKey,
     JobRow, ListPlace, MailQuery, NewCredential, NewMailbox, NewRequest, Page, Release, Requested, Scope,

@@ -1,6 +1,6 @@
 //! The HTTPS API and the dashboard's pages.
 //!
-//! Invariant: every route is authenticated but `/health`, sign-in and the static files, and answers only
+//! Invariant: every route is authenticated but `/health`, sign-in and the static files; the clock has a secret of its own. Each answers only
 //! about the caller's own tenant. Handlers parse, call the store, and answer; a sync is only ever *asked* for
 //! here, never done. What is read comes from the replica; Gmail is called to connect and let go, to check a label
 //! that somebody selects, and to say where counters differ. Deliberately absent: rate limits, service accounts.
@@ -9,6 +9,7 @@ mod attachments;
 pub mod auth;
 mod body;
 mod changes;
+mod cron;
 mod drift;
 mod emails;
 mod health;
@@ -40,7 +41,7 @@ use axum::{
 };
 use sync_gmail::{ClientCredentials, GmailClient};
 use sync_queue::Queue;
-use sync_store::Store;
+use sync_store::{SharedSecret, Store};
 use tower_http::set_header::SetResponseHeaderLayer;
 
 use health::HealthCache;
@@ -85,6 +86,10 @@ pub struct ApiState {
     oauth: ClientCredentials,
     /// Settings.
     config: ApiConfig,
+    /// What a clock sends; without it nobody runs a task over HTTPS.
+    cron_secret: Option<SharedSecret>,
+    /// Whether watches are stopped and grants revoked when a mailbox is let go.
+    lets_go_at_google: bool,
     /// What the last health check found.
     health: HealthCache,
 }
@@ -98,7 +103,19 @@ impl ApiState {
         oauth: ClientCredentials,
         config: ApiConfig,
     ) -> Self {
-        Self { store, queue, gmail, oauth, config, health: HealthCache::default() }
+        Self { store, queue, gmail, oauth, config, cron_secret: None, lets_go_at_google: true, health: HealthCache::default() }
+    }
+
+    /// The same that leaves watches and grants alone at Google: they are another system's too.
+    #[must_use]
+    pub fn leaving_google_alone(self) -> Self {
+        Self { lets_go_at_google: false, ..self }
+    }
+
+    /// The same with tasks for whoever sends this secret.
+    #[must_use]
+    pub fn with_cron(self, secret: SharedSecret) -> Self {
+        Self { cron_secret: Some(secret), ..self }
     }
 }
 
@@ -150,6 +167,7 @@ pub fn router(state: ApiState) -> Router {
     Router::new()
         .merge(mailbox_routes())
         .merge(email_routes())
+        .merge(cron::routes())
         .route("/api/session", get(session::current))
         .route("/health", get(health::health))
         .route("/signin", get(session::page).post(session::sign_in))

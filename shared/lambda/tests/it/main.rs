@@ -99,6 +99,7 @@ fn complete(name: &str) -> Option<String> {
         "GMAIL_API_URL" | "GOOGLE_OAUTH_URL" | "GOOGLE_CERTS_URL" => return None,
         "WORKER_TIMEOUT_SECONDS" => "900".to_owned(),
         "QUOTA_REGIME" => "current".to_owned(),
+        "WATCH" => "yes".to_owned(),
         name if name.ends_with("_SECONDS") || name.ends_with("_MINUTES") => "60".to_owned(),
         name if name.starts_with("INITIAL_") || name == "FETCH_WINDOW" => "1".to_owned(),
         name if name.starts_with("MASS_DELETION_") || name.ends_with("_DAYS") => "1".to_owned(),
