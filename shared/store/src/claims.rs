@@ -49,8 +49,7 @@ impl Store {
 
     /// Gives the task back, if it is still this run's.
     pub async fn release_task(&self, task: &str, run: &str) -> Result<()> {
-        let change =
-            Change::default().remove("claimed_until").when("#run = :run").value(":run", text(run));
+        let change = Change::default().remove("claimed_until").when("#run = :run").value(":run", text(run));
         // Refused: this run took too long, and the task is another's now.
         self.update("release task", &keys::task(task), change).await.map(|_| ())
     }

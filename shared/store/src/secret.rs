@@ -68,7 +68,9 @@ impl SharedSecret {
         let secret = Zeroizing::new(answer.secret_string.unwrap_or_default());
         let secret = secret.trim();
         if secret.len() < BYTES_MIN {
-            return Err(StoreError::Vault(format!("a shared secret must have at least {BYTES_MIN} characters")));
+            return Err(StoreError::Vault(format!(
+                "a shared secret must have at least {BYTES_MIN} characters"
+            )));
         }
         let digest = digest(&SHA256, secret.as_bytes());
         *cache = Some((Instant::now(), digest));

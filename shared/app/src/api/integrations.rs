@@ -278,7 +278,9 @@ async fn let_go(
 ) -> Vec<&'static str> {
     // Both are Google's per account and client: a system beside a deployed one would end the deployed one's.
     if !state.lets_go_at_google {
-        return vec!["This system leaves the watch and the grant alone; the owner can withdraw both at Google."];
+        return vec![
+            "This system leaves the watch and the grant alone; the owner can withdraw both at Google.",
+        ];
     }
     match state.store.mailboxes_by_address(&sync.address).await {
         Ok(others) if others.iter().all(|other| *other == sync.mailbox) => {}

@@ -103,7 +103,16 @@ impl ApiState {
         oauth: ClientCredentials,
         config: ApiConfig,
     ) -> Self {
-        Self { store, queue, gmail, oauth, config, cron_secret: None, lets_go_at_google: true, health: HealthCache::default() }
+        Self {
+            store,
+            queue,
+            gmail,
+            oauth,
+            config,
+            cron_secret: None,
+            lets_go_at_google: true,
+            health: HealthCache::default(),
+        }
     }
 
     /// The same that leaves watches and grants alone at Google: they are another system's too.

@@ -1,6 +1,7 @@
 //! The HTTPS API, request by request.
 
 mod changes;
+mod cron;
 mod emails;
 mod integrations;
 mod operations;
