@@ -28,12 +28,13 @@ fn texts(value: &Value) -> Vec<&str> {
     }
 }
 
-/// Every statement of a role, those under a condition included.
+/// Every statement of a role, those of a policy under a condition included.
 fn statements(role: &Value) -> Vec<&Value> {
     let policies = role["Policies"].as_array().expect("policies of its own").iter();
-    let all =
-        policies.flat_map(|policy| policy["PolicyDocument"]["Statement"].as_array().expect("statements"));
-    all.map(|statement| if statement["Fn::If"].is_array() { &statement["Fn::If"][1] } else { statement })
+    let policies =
+        policies.map(|policy| if policy["Fn::If"].is_array() { &policy["Fn::If"][1] } else { policy });
+    policies
+        .flat_map(|policy| policy["PolicyDocument"]["Statement"].as_array().expect("statements"))
         .collect()
 }
 
