@@ -1,10 +1,11 @@
 //! `gmail-sync`: the command line.
 //!
-//! Deliberately small yet: what needs AWS credentials and cannot go over HTTP. The first tenant and token are
-//! such a thing, because every HTTP route asks for a token.
+//! What can go over HTTP does, with a token; only what cannot needs AWS credentials. The first tenant and token are such
+//! a thing, because every HTTP route asks for a token.
 
 mod aws;
 mod bootstrap;
+mod operations;
 mod rotate_key;
 
 use std::process::ExitCode;
@@ -25,6 +26,11 @@ enum Command {
     /// What needs AWS credentials.
     #[command(subcommand)]
     Admin(Admin),
+    /// Jobs that failed for good.
+    #[command(subcommand)]
+    DeadLetters(operations::DeadLetters),
+    /// Has the rows of a mailbox made again from its raw mail, without Gmail.
+    Rebuild(operations::Rebuild),
 }
 
 #[derive(Subcommand)]
@@ -55,6 +61,8 @@ async fn run(arguments: Arguments) -> Result<()> {
     match arguments.command {
         Command::Admin(Admin::Bootstrap(options)) => bootstrap::run(&options).await,
         Command::Admin(Admin::RotateKey(options)) => rotate_key::run(&options).await,
+        Command::DeadLetters(command) => operations::dead_letters(&command).await,
+        Command::Rebuild(command) => operations::rebuild(&command).await,
     }
 }
 

@@ -64,14 +64,17 @@ impl Received {
         }
     }
 
-    /// The same in numbers.
+    /// The same in numbers: each of them, so that nothing happening is a zero and not a gap.
     pub fn measures(&self) -> Measures {
-        Measures::one(match self {
+        let metric = match self {
             Self::Queued(0) => Metric::PushesUnknown,
             Self::Queued(_) => Metric::PushesAccepted,
             Self::Forged(_) | Self::Malformed(_) => Metric::PushesRefused,
             Self::Unavailable(_) => Metric::PushesUnavailable,
-        })
+        };
+        let all =
+            [Metric::PushesAccepted, Metric::PushesRefused, Metric::PushesUnknown, Metric::PushesUnavailable];
+        all.into_iter().fold(Measures::default(), |all, one| all.count(one, u64::from(one == metric)))
     }
 }
 

@@ -44,6 +44,7 @@ impl Report {
     /// Writes the one line of the outcome. Where it is from (trace, mailbox) stands in the span around it.
     pub fn tell(&self) {
         let (trigger, quota_units, duration_ms) = (self.trigger, self.quota_units, self.duration.as_millis());
+        let staleness_seconds = self.left_stale().map(|age| age.as_secs());
         let none = Counts::default();
         macro_rules! line {
             ($level:ident, $counts:expr, { $($field:tt)* }, $($sentence:tt)*) => {{
@@ -59,6 +60,7 @@ impl Report {
                     debts = counts.debts,
                     quota_units,
                     duration_ms,
+                    staleness_seconds,
                     $($field)*
                     $($sentence)*
                 )
@@ -84,6 +86,12 @@ impl Report {
         }
     }
 
+    /// How old the look left the copy.
+    fn left_stale(&self) -> Option<SignedDuration> {
+        let synced = matches!(self.outcome, Outcome::Synced(_));
+        if synced { Some(SignedDuration::ZERO) } else { self.staleness }
+    }
+
     /// The same in numbers.
     pub fn measures(&self) -> Measures {
         let none = Counts::default();
@@ -100,8 +108,6 @@ impl Report {
             Lane::Sync => Metric::SyncDuration,
             Lane::Backfill => Metric::SliceDuration,
         };
-        let synced = matches!(self.outcome, Outcome::Synced(_));
-        let staleness = if synced { Some(SignedDuration::ZERO) } else { self.staleness };
         let measures = Measures::one(Metric::Syncs)
             .count(Metric::SyncFailures, u64::from(failed))
             .with(duration, self.duration.as_secs_f64() * 1_000.0)
@@ -112,7 +118,7 @@ impl Report {
             .count(Metric::QuotaUnits, self.quota_units)
             .count(Metric::WatchesLapsed, u64::from(self.watch.lapsed))
             .count(Metric::WatchesFailed, u64::from(self.watch.failed));
-        match staleness {
+        match self.left_stale() {
             Some(age) => measures.with(Metric::Staleness, age.as_secs_f64()),
             None => measures,
         }

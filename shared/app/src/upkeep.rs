@@ -1,16 +1,18 @@
 //! Use case: upkeep of one mailbox: retention, rows made again from raw mail, and a watch that nobody renewed.
 //!
 //! Each is a job of the `backfill` queue, one a mailbox, so that it never delays new mail and never runs long: near
-//! the worker's end what remains is sent on. Gmail has no part in it: what needs Gmail is a look, and is asked for. Invariant: doing it twice, or ending it
-//! anywhere, is as good as doing it once.
+//! the worker's end what remains is sent on. Gmail has no part in it: what needs Gmail is a look, and is asked for.
+//! Invariant: doing it twice, or ending it anywhere, is as good as doing it once.
 
 use std::panic::AssertUnwindSafe;
 
 use sync_core::{
     EmailAddress, MailboxId, MessageId, SignedDuration, Timestamp,
     job::{Lane, Trigger},
+    message::BodyForm,
     state::{Status, Sync},
 };
+use sync_gmail::formats::Mail;
 use sync_queue::{DELAY_MAX, JobMessage, Queue, QueueError, Upkeep};
 use sync_store::{KnownBodies, REGISTRY_SHARDS, Store, StoreError, StoredMessage};
 
@@ -277,18 +279,22 @@ async fn rebuild(
 /// Whether the row is as this version would have written it.
 async fn rebuild_one(store: &Store, row: &StoredMessage, owner: &EmailAddress) -> Result<bool, StoreError> {
     let Some(body) = &row.body else { return Ok(false) };
-    let raw = match store.get_body(&row.mailbox, body).await {
-        Ok(Some(raw)) => raw,
+    let mail = match store.get_body(&row.mailbox, body).await {
+        Ok(Some(bytes)) => match body.form {
+            BodyForm::Raw => Mail::Raw(bytes),
+            BodyForm::Parts => Mail::Parts(bytes),
+        },
         Ok(None) => return Ok(unreadable(row, "its body is gone")),
         Err(StoreError::Corrupt { .. } | StoreError::TooLarge { .. }) => {
             return Ok(unreadable(row, "its body cannot be read"));
         }
         Err(error) => return Err(error),
     };
-    let read = || sync_gmail::mime::envelope(&raw, owner, &row.labels);
+    let read = || sync_gmail::mime::envelope_in(&mail, owner, &row.labels);
     // Mail is hostile: one that breaks the parser is one row that stays as it is.
     match std::panic::catch_unwind(AssertUnwindSafe(read)) {
-        Ok(mut envelope) => {
+        Ok(Err(_)) => Ok(unreadable(row, "the tree of its parts cannot be read")),
+        Ok(Ok(mut envelope)) => {
             // Whose a mail is was told by all the addresses that the owner had then; the raw mail does not know them.
             envelope.outbound = row.envelope.outbound;
             store.put_projection(row, &envelope).await?;

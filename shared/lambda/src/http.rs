@@ -25,9 +25,9 @@ pub async fn answer_push(
     let body: &[u8] = request.body().as_ref();
     let push = Push { bearer, url_token: parameters.first("token"), body, trace: &trace };
     let span = tracing::error_span!("push", trace);
-    let outcome = receive_push(receiver, push, Timestamp::now()).instrument(span).await;
-    emf.write(&outcome.measures());
-    respond(&outcome, &trace)
+    let answer = receive_push(receiver, push, Timestamp::now()).instrument(span).await;
+    emf.write(&answer.measures());
+    respond(&answer, &trace)
 }
 
 /// Answers one request of the API, and measures the answer. What the handler measured itself is in its extensions.

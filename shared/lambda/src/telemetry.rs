@@ -18,7 +18,7 @@ use tracing_subscriber::{
         FmtContext, FormatEvent, FormatFields, FormattedFields,
         format::{JsonFields, Writer},
     },
-    registry::LookupSpan,
+    registry::{LookupSpan, Scope},
 };
 
 /// Crates of ours, and the functions themselves.
@@ -78,8 +78,7 @@ where
     ) -> fmt::Result {
         let mut line = Map::new();
         // The innermost span speaks last, and the event after it.
-        for span in context.event_scope().into_iter().flat_map(tracing_subscriber::registry::Scope::from_root)
-        {
+        for span in context.event_scope().into_iter().flat_map(Scope::from_root) {
             let extensions = span.extensions();
             let fields = extensions.get::<FormattedFields<N>>().map(|fields| fields.fields.as_str());
             if let Some(Ok(Value::Object(fields))) = fields.map(serde_json::from_str) {

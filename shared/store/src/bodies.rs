@@ -6,7 +6,11 @@
 //! commit such a row is at work. Deliberately absent: an index of bodies by row; retention reads all rows anyway.
 
 use aws_sdk_s3::types::{Delete, Object, ObjectIdentifier};
-use sync_core::{MailboxId, SignedDuration, Timestamp, sync::Acquired};
+use sync_core::{
+    Generation, MailboxId, SignedDuration, Timestamp,
+    state::Sync,
+    sync::{Acquired, Released},
+};
 
 use crate::{Release, Store, StoreError};
 
@@ -16,6 +20,10 @@ type Result<T> = std::result::Result<T, StoreError>;
 const SWEPT_AFTER: SignedDuration = SignedDuration::from_hours(24);
 /// How long the lease is taken for: two calls of S3, with room to spare.
 const HELD: SignedDuration = SignedDuration::from_secs(60);
+/// How often the lease is given back while others keep asking.
+const HAND_BACK_TRIES: u32 = 5;
+/// Where bodies lie: raw mail, and trees of parts.
+const FOLDERS: [&str; 2] = ["/raw/", "/parts/"];
 /// Most bodies that are remembered, 8 bytes each: 80 MB. A larger mailbox keeps its orphans.
 const KNOWN_MAX: usize = 10_000_000;
 
@@ -80,26 +88,35 @@ impl Store {
         if !objects.iter().any(orphan) {
             return Ok(sweep);
         }
-        let Acquired::Held(sync) =
-            self.acquire(mailbox, owner, Timestamp::now() + HELD, Timestamp::now()).await?
-        else {
-            return Ok(BodySweep { busy: true, ..sweep });
-        };
+        let Some(before) = self.read_sync(mailbox).await? else { return Ok(sweep) };
+        let held = self.acquire(mailbox, owner, Timestamp::now() + HELD, Timestamp::now()).await?;
+        let Acquired::Held(sync) = held else { return Ok(BodySweep { busy: true, ..sweep }) };
         // Looked at again: what was put anew meanwhile is young now.
         let deleted = match self.bodies(mailbox, cursor).await {
             Ok((objects, _)) => self.delete_bodies(objects.iter().filter(|object| orphan(object))).await,
             Err(error) => Err(error),
         };
-        let release = Release {
-            generation: sync.generation,
-            asked: sync.asked,
-            due_at: sync.due_at,
-            status: None,
-            credential_version: None,
-        };
-        sweep.asked = self.release(mailbox, &release).await? == sync_core::sync::Released::AskedAgain;
+        sweep.asked = self.hand_back(&before, sync.generation).await?;
         sweep.swept = deleted?;
         Ok(sweep)
+    }
+
+    /// Gives the lease back, and the mailbox is due when it was before. Whether somebody has asked for it since: then it is
+    /// due now. A lease that cannot be given back lapses within a minute.
+    async fn hand_back(&self, before: &Sync, generation: Generation) -> Result<bool> {
+        let (mut seen, mut asked) = (before.asked, false);
+        for _ in 0..HAND_BACK_TRIES {
+            let due_at = if asked { Some(Timestamp::now()) } else { before.due_at };
+            let release = Release { generation, asked: seen, due_at, status: None, credential_version: None };
+            match self.release(&before.mailbox, &release).await? {
+                Released::Free | Released::Fenced => return Ok(asked),
+                Released::AskedAgain => {
+                    asked = true;
+                    seen = self.read_sync(&before.mailbox).await?.map_or(seen, |sync| sync.asked);
+                }
+            }
+        }
+        Ok(true)
     }
 
     async fn bodies(
@@ -107,7 +124,7 @@ impl Store {
         mailbox: &MailboxId,
         cursor: Option<&str>,
     ) -> Result<(Vec<Object>, Option<String>)> {
-        let prefix = format!("{mailbox}/raw/");
+        let prefix = format!("{mailbox}/");
         // By the last key and not by S3's token, which lasts no longer than a visit.
         let answer = self
             .s3
@@ -145,9 +162,10 @@ impl Store {
 
 /// Whether an object is a body of ours, old, and named by no row. What has another form of name is not ours to judge.
 fn is_orphan(mailbox: &MailboxId, known: &KnownBodies, object: &Object, now: Timestamp) -> bool {
-    let hash = object
-        .key()
-        .and_then(|key| key.strip_prefix(mailbox.as_str())?.strip_prefix("/raw/")?.strip_suffix(".zst"));
+    let hash = object.key().and_then(|key| {
+        let name = key.strip_prefix(mailbox.as_str())?;
+        FOLDERS.iter().find_map(|folder| name.strip_prefix(folder))?.strip_suffix(".zst")
+    });
     let is_old = object.last_modified().is_some_and(|at| at.secs() < (now - SWEPT_AFTER).as_second());
     is_old && hash.is_some_and(|hash| !known.has(hash))
 }
@@ -171,6 +189,7 @@ mod tests {
             is_orphan(&mailbox, &known, &Object::builder().key(key).last_modified(at).build(), now)
         };
         assert!(judged(&format!("mbx_1/raw/{unnamed}.zst"), 25));
+        assert!(judged(&format!("mbx_1/parts/{unnamed}.zst"), 25));
         assert!(!judged(&format!("mbx_1/raw/{unnamed}.zst"), 23), "its row may be about to be written");
         assert!(!judged(&format!("mbx_1/raw/{named}.zst"), 25));
         for foreign in ["mbx_1/lists/1-1", "mbx_1/raw/readme", "mbx_2/raw/x.zst"] {

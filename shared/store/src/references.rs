@@ -126,8 +126,9 @@ impl Store {
             .query_range(keys::partition(mailbox), keys::MESSAGE.to_owned(), last)
             .limit(SWEEP_PAGE)
             .set_exclusive_start_key(start)
-            .projection_expression("sk, #state, deleted_at, refs, body")
+            .projection_expression("sk, #state, deleted_at, refs, body, #raw")
             .expression_attribute_names("#state", "state")
+            .expression_attribute_names("#raw", "raw")
             .send()
             .await
             .map_err(|error| StoreError::from_sdk("sweep", &error))?;
@@ -137,8 +138,10 @@ impl Store {
         for item in &items {
             let fields = Fields::new("message", item);
             let id = crate::rows::id_from(fields)?;
-            if let Some(body) = fields.optional_nested::<BodyRef>("body")? {
-                known.insert(&body.sha256);
+            for name in ["body", "raw"] {
+                if let Some(body) = fields.optional_nested::<BodyRef>(name)? {
+                    known.insert(&body.sha256);
+                }
             }
             if is_swept(item, before)? {
                 old.push(id);

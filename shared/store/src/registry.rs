@@ -3,13 +3,13 @@
 //! Written with the mailbox and deleted with it. It lies in a few partitions of its own, because finding the
 //! `SYNC` items by a scan would read every mail.
 
-use sync_core::{MailboxId, state::Sync};
+use sync_core::MailboxId;
 
-use crate::{Page, Store, StoreError, item::Fields, keys, mailboxes::sync_from, paging};
+use crate::{Page, Store, StoreError, item::Fields, keys, paging};
 
 type Result<T> = std::result::Result<T, StoreError>;
 
-/// Mailboxes of one page: one batch get.
+/// Mailboxes of one page.
 const PAGE: i32 = 100;
 
 impl Store {
@@ -33,11 +33,5 @@ impl Store {
             .collect::<Result<_>>()?;
         let next = items.last().filter(|_| more).map(|id| paging::encode(&list, id.as_str()));
         Ok(Page { items, next })
-    }
-
-    /// The state of these mailboxes, at most a page of them; those that are gone are absent.
-    pub async fn read_syncs(&self, mailboxes: &[MailboxId]) -> Result<Vec<Sync>> {
-        let keys = mailboxes.iter().map(keys::sync).collect();
-        self.batch_get("read mailboxes", keys, None).await?.iter().map(sync_from).collect()
     }
 }

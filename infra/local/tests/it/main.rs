@@ -1,9 +1,11 @@
 //! End to end: MiniStack runs the real functions, the simulator is Gmail, and everything goes over HTTP.
 //!
 //! Invariant: nothing of the product runs in this process, and nothing here opens the table or the bucket, but for
-//! `events`, whose claim is about rows: what the replica holds is what the API says, and what the mailbox holds is what the simulator says.
+//! `events`, whose claim is about rows: what the replica holds is what the API says, and what the mailbox holds is what
+//! the simulator says.
 //! Deliberately absent: sleeping for luck. Every wait is for a condition and has a bound.
 
+mod alarms;
 mod bad_input;
 mod browser;
 mod content;
@@ -16,6 +18,7 @@ mod hostile_mail;
 mod hunter;
 mod killed;
 mod live_mode;
+mod operable;
 mod outage;
 mod protocol;
 mod push_tokens;

@@ -251,6 +251,23 @@ impl World {
         self.system.cloud().log_lines(&group, text).await.expect("the log")
     }
 
+    /// Everything that a function has logged.
+    pub async fn whole_log(&self, function: &str) -> Vec<String> {
+        self.logged(function, "").await
+    }
+
+    /// The alarms of the stack, as CloudWatch has them.
+    pub async fn alarms(&self) -> Vec<Value> {
+        let request = self
+            .client
+            .post(self.system.cloud().endpoint())
+            .header("x-amz-target", "GraniteServiceVersion20100801.DescribeAlarms")
+            .header("content-type", "application/x-amz-json-1.0")
+            .body(json!({ "MaxRecords": 100 }).to_string());
+        let answer = answer(request).await.ok("DescribeAlarms");
+        answer["MetricAlarms"].as_array().expect("alarms").clone()
+    }
+
     /// An output of the stack.
     pub fn output(&self, name: &str) -> &str {
         self.system.outputs().get(name).expect("an output")

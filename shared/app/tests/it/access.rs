@@ -5,7 +5,7 @@ use std::time::Duration;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::json;
 use sync_app::{
-    access::{Need, Tokens, access},
+    access::{Access, Denied, Need, Tokens},
     fan_out::{Round, fan_out},
     refresh::refresh,
 };
@@ -48,12 +48,15 @@ async fn google_says_no(world: &World) {
     Mock::given(path("/token")).respond_with(refusal).mount(&world.gmail).await;
 }
 
+async fn obtain(world: &World, mailbox: &MailboxId) -> Result<Access, Denied> {
+    let clients = &world.clients;
+    let (store, gmail, client) = (&world.store, &clients.gmail, &clients.oauth);
+    Tokens { store, gmail, client, mailbox }.obtain(Need::Any, Timestamp::now()).await
+}
+
 /// So many callers at once; which tokens they got.
 async fn callers(world: &World, mailbox: &MailboxId, count: usize) -> Vec<String> {
-    let calls = (0..count).map(|_| async {
-        let clients = &world.clients;
-        access(&world.store, &clients.gmail, &clients.oauth, mailbox, None, Timestamp::now()).await
-    });
+    let calls = (0..count).map(|_| obtain(world, mailbox));
     let given = futures::future::join_all(calls).await;
     given.into_iter().map(|a| a.expect("a token").token.token.expose_secret().to_owned()).collect()
 }
@@ -110,9 +113,8 @@ async fn an_outage_of_the_token_endpoint_is_outlived_by_what_still_works() {
     grant(&world, &mailbox, "1//a", SignedDuration::from_mins(3)).await;
     assert_eq!(callers(&world, &mailbox, 1).await, ["stored"]);
     grant(&world, &mailbox, "1//a", SignedDuration::ZERO).await;
-    let clients = &world.clients;
-    let failed = access(&world.store, &clients.gmail, &clients.oauth, &mailbox, None, Timestamp::now()).await;
-    assert!(matches!(failed.err().expect("nothing works").disposition, Disposition::Retry(_)));
+    let failed = obtain(&world, &mailbox).await;
+    assert!(matches!(failed.err().expect("nothing works").failure.disposition, Disposition::Retry(_)));
     // The claim was given back: the next one asks at once.
     let read = world.store.read_credential(&mailbox).await.expect("read").expect("there");
     let now = Timestamp::now();
@@ -167,7 +169,7 @@ async fn a_token_that_lapses_within_the_hour_is_refreshed_by_its_job_once_and_wi
     world.store.pause(&paused, Timestamp::now()).await.expect("paused");
     let queued = async || {
         let (store, queue) = (&world.store, &world.clients.queue);
-        fan_out(store, queue, Round::Lapsing, "trace", Timestamp::now()).await.expect("queued")
+        fan_out(store, queue, Round::Lapsing, "trace", Timestamp::now()).await.expect("queued").queued
     };
     assert_eq!(queued().await, 2, "not the one that has more than an hour");
 

@@ -104,7 +104,7 @@ async fn store(stack: &MiniStack) -> Store {
 async fn the_store_of_production_keeps_the_contract() {
     let stack = MiniStack::start().expect("an emulator: run `make tools`");
     let store = store(&stack).await;
-    let told = tell_all(|| Live::fresh(&store)).await;
+    let told = Box::pin(tell_all(|| Live::fresh(&store))).await;
     let broken: Vec<String> = told
         .iter()
         .filter_map(|(name, told)| told.as_ref().err().map(|breach| format!("{name}: {breach}")))

@@ -6,4 +6,5 @@ mod contract;
 mod live;
 mod rotation;
 mod spend;
+mod upkeep;
 mod worker;

@@ -11,7 +11,8 @@ use sync_core::{
     Disposition, HistoryId, MessageId, SignedDuration, Timestamp,
     job::{Job, Lane, Trigger},
     quota::{Limit, Method, Priority, Quota, Regime},
-    sync::{Effect, Fetched, Seen, World as _},
+    state::Content,
+    sync::{Effect, Fetched, Listed, Seen, World as _},
 };
 use wiremock::{Mock, Request, ResponseTemplate, matchers::path};
 
@@ -51,7 +52,8 @@ async fn see(live: &mut LiveWorld, effect: Effect) -> Seen {
 }
 
 async fn fetch(live: &mut LiveWorld, count: u64) -> Vec<(MessageId, Fetched)> {
-    match see(live, Effect::Fetch((1..=count).map(MessageId).collect())).await {
+    let messages = (1..=count).map(|id| Listed::alone(MessageId(id))).collect();
+    match see(live, Effect::Fetch { content: Content::Raw, messages }).await {
         Seen::Fetched(fetched) => fetched,
         other => panic!("{other:?}"),
     }

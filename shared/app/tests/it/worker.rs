@@ -6,6 +6,8 @@ use secrecy::SecretString;
 use serde_json::json;
 use sync_app::{
     live::LiveSettings,
+    metrics::Metric,
+    report::Report,
     sync::{Worker, sync},
 };
 use sync_core::{
@@ -55,6 +57,10 @@ pub fn worker(world: &World) -> Worker {
 }
 
 async fn look(world: &World, mailbox: &MailboxId) -> Outcome {
+    report(world, mailbox).await.outcome
+}
+
+async fn report(world: &World, mailbox: &MailboxId) -> Report {
     let worker = worker(world);
     let job = Job {
         mailbox: mailbox.clone(),
@@ -64,7 +70,7 @@ async fn look(world: &World, mailbox: &MailboxId) -> Outcome {
         lane: Lane::Backfill,
     };
     let checkpoint_at = Timestamp::now() + SignedDuration::from_secs(60);
-    sync(&worker, job, "trace", "owner", checkpoint_at).await.outcome
+    sync(&worker, job, "trace", "owner", checkpoint_at).await
 }
 
 #[tokio::test]
@@ -98,4 +104,24 @@ async fn a_revoked_grant_parks_the_mailbox_and_no_call_follows() {
     assert_eq!(look(&world, &mailbox).await, Outcome::NotActive(Status::NeedsReauth));
     let after = world.gmail.received_requests().await.expect("recorded").len();
     assert_eq!(before, after, "a parked mailbox makes no calls");
+}
+
+#[tokio::test]
+async fn a_watch_that_had_lapsed_is_measured_and_what_the_look_used_is_counted() {
+    let world = World::new().await;
+    world.gmail_is_well().await;
+    world.gmail_has_labels(&[]).await;
+    let mailbox = connected(&world).await;
+    look(&world, &mailbox).await;
+    let now = Timestamp::now();
+    let before = world.store.usage_today(&mailbox, now).await.expect("read");
+    assert!(before.visits == 1 && before.gmail_calls["watch"] == 1, "{before:?}");
+    assert!(before.dynamodb_write_units > 0.0 && before.dynamodb_read_units > 0.0, "{before:?}");
+
+    world.store.set_watch(&mailbox, Some(now - SignedDuration::from_hours(1))).await.expect("set");
+    let report = report(&world, &mailbox).await;
+    assert!(report.watch.lapsed && report.watch.set, "{report:?}");
+    assert_eq!(report.measures().get(Metric::WatchesLapsed), Some(1.0));
+    let after = world.store.usage_today(&mailbox, now).await.expect("read");
+    assert_eq!((after.visits, after.quota_units), (2, before.quota_units + report.quota_units));
 }

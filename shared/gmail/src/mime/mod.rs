@@ -70,14 +70,22 @@ pub fn parted_to_message(message: &PartedMessage, owner: &impl Owner) -> Message
 /// # Errors
 /// [`GmailError::Unreadable`] when the tree of its parts is none.
 pub fn fetched_to_message(message: &FetchedMessage, owner: &impl Owner) -> Result<Message, GmailError> {
-    let envelope = match &message.mail {
-        Mail::Raw(raw) => envelope(raw, owner, &message.labels),
+    let envelope = envelope_in(&message.mail, owner, &message.labels)?;
+    Ok(message_with(message, envelope))
+}
+
+/// What the list view needs, of a mail in whatever format it came.
+///
+/// # Errors
+/// [`GmailError::Unreadable`] when the tree of its parts is none.
+pub fn envelope_in(mail: &Mail, owner: &impl Owner, labels: &Labels) -> Result<Envelope, GmailError> {
+    Ok(match mail {
+        Mail::Raw(raw) => envelope(raw, owner, labels),
         Mail::Parts(json) | Mail::Headers(json) => {
             let payload = Payload::from_json(json)?;
-            envelope_of(&payload.header_block, payload.has_attachments(), owner, &message.labels)
+            envelope_of(&payload.header_block, payload.has_attachments(), owner, labels)
         }
-    };
-    Ok(message_with(message, envelope))
+    })
 }
 
 fn message_with<M>(message: &GmailMessage<M>, envelope: Envelope) -> Message {

@@ -36,6 +36,11 @@ impl World {
         Self { queue: Queue::new(&sdk, config.clone()), config, client, _stack: stack }
     }
 
+    /// Puts a body into a dead-letter queue, as SQS does with what failed too often.
+    async fn bury(&self, url: &str, body: &str) {
+        self.client.send_message().queue_url(url).message_body(body).send().await.expect("sent");
+    }
+
     /// Messages of a queue, until there are `count` or ten receives were empty.
     async fn receive(&self, url: &str, count: usize) -> Vec<Message> {
         let mut found = Vec::new();
@@ -147,4 +152,54 @@ async fn a_queue_that_is_not_there_is_a_lasting_error() {
     let queue = Queue::new(&sdk, config);
     let error = queue.send(Lane::Sync, &message(1), SignedDuration::ZERO, None).await.expect_err("gone");
     assert!(!error.is_retryable(), "{error}");
+}
+
+#[tokio::test]
+async fn dead_letters_are_shown_without_their_bodies_and_stay_where_they_are() {
+    let world = World::new().await;
+    world.queue.dead_letter("alice@example.com wrote this", "not JSON").await.expect("parked");
+    world.bury(&world.config.backfill_dead_letter_url, &message(7).body()).await;
+    for _ in 0..2 {
+        let mut letters = world.queue.dead_letters().await.expect("read");
+        letters.sort_by_key(|letter| letter.lane == Lane::Backfill);
+        assert_eq!(letters.len(), 2, "{letters:?}");
+        assert_eq!(
+            (letters[0].reason.as_str(), letters[0].lane, &letters[0].job),
+            ("not JSON", Lane::Sync, &None)
+        );
+        assert_eq!((letters[1].lane, &letters[1].job), (Lane::Backfill, &Some(message(7))));
+        assert!(letters[1].reason.contains("failed as often"), "{letters:?}");
+        assert!(letters.iter().all(|letter| letter.sent_at.is_some()));
+        assert!(!format!("{letters:?}").contains("alice"), "a body may hold anything");
+    }
+    assert_eq!(world.queue.dead_letters_depth().await.expect("read").total(), 2);
+}
+
+#[tokio::test]
+async fn dead_letters_go_back_to_their_own_queue_and_what_nobody_reads_stays() {
+    let world = World::new().await;
+    for n in 0..25 {
+        world.bury(&world.config.dead_letter_url, &message(n).body()).await;
+    }
+    world.queue.dead_letter("nonsense", "not JSON").await.expect("parked");
+    world.bury(&world.config.backfill_dead_letter_url, &message(99).body()).await;
+    let letters = world.queue.dead_letters().await.expect("read");
+    let one = letters.iter().find(|letter| letter.job == Some(message(3))).expect("buried");
+    let moved = |moved, unreadable| sync_queue::Redriven { moved, unreadable };
+    assert_eq!(world.queue.redrive(Some(&one.id)).await.expect("moved"), moved(1, 0));
+    assert_eq!(
+        world.receive(&world.config.sync_url, 1).await.iter().map(parse).collect::<Vec<_>>(),
+        [message(3)]
+    );
+    assert_eq!(world.queue.redrive(None).await.expect("moved"), moved(25, 1));
+    assert_eq!(world.receive(&world.config.sync_url, 24).await.len(), 24);
+    assert_eq!(
+        world.receive(&world.config.backfill_url, 1).await.iter().map(parse).collect::<Vec<_>>(),
+        [message(99)]
+    );
+    let left = world.queue.dead_letters().await.expect("read");
+    assert_eq!(left.len(), 1, "{left:?}");
+    assert!(world.queue.discard_dead_letter(&left[0].id).await.expect("discarded"));
+    assert!(!world.queue.discard_dead_letter(&left[0].id).await.expect("answered"), "it is gone");
+    assert_eq!(world.queue.dead_letters().await.expect("read"), []);
 }

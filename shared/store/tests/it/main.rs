@@ -18,5 +18,7 @@ mod proxy;
 mod quota;
 mod references;
 mod requests;
+mod retention;
 mod secrets;
+mod usage;
 mod why;

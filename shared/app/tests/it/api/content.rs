@@ -168,7 +168,7 @@ async fn a_grant_for_headers_only_is_not_asked_for_more() {
     let now = Timestamp::now();
     let credential = NewCredential {
         kind: CredentialKind::Oauth,
-        refresh_token: SecretString::from("refresh"),
+        secret: SecretString::from("refresh"),
         access_token: Some(SecretString::from("access")),
         expires_at: Some(now + SignedDuration::from_hours(1)),
         scopes: vec!["https://www.googleapis.com/auth/gmail.metadata".to_owned()],

@@ -133,6 +133,15 @@ impl World {
         requests.iter().filter(|request| request.url.path() == "/token").count()
     }
 
+    /// A row becomes one of a version that did not say which projection it has.
+    pub async fn forget_projection(&self, mailbox: &MailboxId, id: MessageId) {
+        let text = |text: String| aws_sdk_dynamodb::types::AttributeValue::S(text);
+        let update = aws_sdk_dynamodb::Client::new(&self.aws).update_item().table_name(&self.table);
+        let update =
+            update.key("pk", text(format!("M#{mailbox}"))).key("sk", text(format!("MSG#{:016x}", id.0)));
+        update.update_expression("REMOVE projection").send().await.expect("updated");
+    }
+
     /// Gmail knows this mailbox by a refresh token of the same text.
     pub async fn gmail_knows(&self, address: &str) {
         let token =
