@@ -12,8 +12,8 @@ async fn work_is_metered_and_what_runs_beside_it_is_not() {
     let world = World::new().await;
     let mailbox = world.mailbox().await;
     let held = world.acquire(&mailbox).await;
-    let keeping = world.store.put_body(&mailbox, b"mail".to_vec(), BodyForm::Raw);
-    let (body, spent) = Box::pin(metered(keeping)).await;
+    let stored = world.store.put_body(&mailbox, b"mail".to_vec(), BodyForm::Raw);
+    let (body, spent) = Box::pin(metered(stored)).await;
     body.expect("put");
     assert_eq!((spent.s3_writes, spent.s3_reads), (1, 0));
     assert!(spent.read_units + spent.write_units == 0.0, "{spent:?}");
