@@ -8,8 +8,10 @@ use sync_lambda::{Config, clients, emf::Emf, http, telemetry};
 async fn main() -> Result<(), lambda_http::Error> {
     telemetry::init();
     let config = Config::from_env()?;
-    let clients = clients::clients(&config, &clients::sdk().await).await?;
-    let state = ApiState::new(clients, api_config(&config));
+    let sdk = clients::sdk().await;
+    let clients = clients::clients(&config, &sdk).await?;
+    let state = ApiState::new(clients, api_config(&config)).with_cron(clients::cron_secret(&config, &sdk));
+    let state = if config.watch { state } else { state.leaving_google_alone() };
     let (router, emf) = (api::router(state), Emf::new(&config.stack, "api"));
     lambda_http::run(service_fn(|request| http::measured(router.clone(), &emf, request))).await
 }

@@ -67,6 +67,7 @@ Control face (JSON; no credentials):
   POST   /sim/subscription                           {\"push_endpoint\",\"audience\",\"service_account_email\"}; also
                                                      \"subscription\", \"topic\", \"ack_deadline_s\", \"token_age_s\" and
                                                      \"form\": production, documented or alternating; DELETE ends pushes
+  GET    /sim/push-token                             a token as the subscription's next push would carry it
   POST   /sim/faults                                 {\"kind\",\"method\",\"mailbox\",\"count\",\"probability\"}; also \"reason\",
                                                      \"seconds\", \"milliseconds\"; GET lists, DELETE clears
   GET    /sim/stats                                  calls, units, refusals, pushes; DELETE resets

@@ -34,7 +34,7 @@ impl Claim {
         }
         fs::create_dir_all(directory).with_context(|| format!("cannot make {}", directory.display()))?;
         let claim = Self { directory: directory.canonicalize()? };
-        for stale in [ENVIRONMENT, "ministack.log", "gmail-sim.log"] {
+        for stale in [ENVIRONMENT, "sam-env.json", "ministack.log", "gmail-sim.log"] {
             let _ = fs::remove_file(claim.path(stale));
         }
         fs::write(claim.path(OWNER), std::process::id().to_string())?;

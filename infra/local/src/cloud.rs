@@ -1,9 +1,12 @@
 //! What the emulated AWS tells about the functions, and how one is invoked by hand.
 //!
-//! Plain HTTP, because two calls are no reason for two more SDKs. Invariant: only the emulator is asked,
+//! Plain HTTP, because a few calls are no reason for that many more SDKs. Invariant: only the emulator is asked,
 //! which verifies no signature; nothing here works against AWS itself.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
@@ -41,6 +44,43 @@ impl Cloud {
             bail!("{function} failed: {value}");
         }
         Ok(value)
+    }
+
+    /// The variables that a function is deployed with.
+    pub async fn environment(&self, function: &str) -> Result<BTreeMap<String, String>> {
+        let url = format!("{}/2015-03-31/functions/{function}/configuration", self.endpoint);
+        let answer = crate::json_answer("Lambda", self.client.get(url).send().await?).await?;
+        serde_json::from_value(answer["Environment"]["Variables"].clone())
+            .with_context(|| format!("{function} has no variables"))
+    }
+
+    /// The text of a secret.
+    pub async fn secret(&self, id: &str) -> Result<String> {
+        let answer = self.call("secretsmanager.GetSecretValue", &json!({ "SecretId": id })).await?;
+        answer["SecretString"].as_str().map(str::to_owned).context("the secret is not text")
+    }
+
+    /// The items of one partition of a table, as DynamoDB writes them.
+    pub async fn items(&self, table: &str, partition: &str) -> Result<Vec<Value>> {
+        let query = json!({
+            "TableName": table,
+            "KeyConditionExpression": "pk = :pk",
+            "ExpressionAttributeValues": { ":pk": { "S": partition } },
+            "ConsistentRead": true,
+        });
+        let answer = self.call("DynamoDB_20120810.Query", &query).await?;
+        answer["Items"].as_array().cloned().context("DynamoDB answered without items")
+    }
+
+    /// One call of AWS's JSON protocol, such as `AmazonSQS.SetQueueAttributes`.
+    pub async fn call(&self, target: &str, body: &Value) -> Result<Value> {
+        let request = self
+            .client
+            .post(&self.endpoint)
+            .header("x-amz-target", target)
+            .header("content-type", "application/x-amz-json-1.0")
+            .body(body.to_string());
+        crate::json_answer(target, request.send().await?).await
     }
 
     /// How often the functions that log to this group have been invoked, by the platform's own log lines.

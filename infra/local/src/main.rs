@@ -7,10 +7,10 @@ use std::{
     time::Duration,
 };
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::Parser;
 use jiff::Timestamp;
-use local::{Options, Progress, Seed, System, demo, target_directory};
+use local::{Gmail, Options, Progress, Registration, Seed, System, demo, target_directory};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Between two mails to the demo mailbox.
@@ -31,6 +31,9 @@ struct Arguments {
     /// Port of the emulated AWS.
     #[arg(long, env = "AWS_PORT", default_value_t = 4566)]
     aws_port: u16,
+    /// Whose Gmail: sim, or live with `GOOGLE_CLIENT_ID` and `GOOGLE_CLIENT_SECRET`; `WATCH=yes` sets watches there.
+    #[arg(long, env = "GMAIL", default_value = "sim")]
+    gmail: Side,
     /// 0 starts without mail or mailboxes.
     #[arg(long, env = "SEED", default_value_t = 1, value_parser = clap::value_parser!(u8).range(0..=1))]
     seed: u8,
@@ -48,8 +51,15 @@ struct Arguments {
     state: Option<PathBuf>,
 }
 
+/// Whose Gmail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Side {
+    Sim,
+    Live,
+}
+
 impl Arguments {
-    fn options(self) -> Options {
+    fn options(self) -> Result<Options> {
         let mut simulator_arguments = Vec::new();
         if let Some(quota) = self.quota {
             simulator_arguments.extend(["--quota".to_owned(), quota]);
@@ -58,12 +68,17 @@ impl Arguments {
             simulator_arguments.extend(["--latency-ms".to_owned(), latency_ms.to_string()]);
         }
         let mail = self.mail.filter(|path| !is_login_mailbox(path));
-        let seed = match (mail, self.seed) {
-            (Some(path), _) => Seed::Mail(path),
-            (None, 0) => Seed::Nothing,
-            (None, _) => Seed::Demo,
+        let (gmail, seed) = match (self.gmail, mail, self.seed) {
+            (Side::Live, Some(_), _) => bail!("MAIL fills the simulator, which GMAIL=live does without"),
+            (Side::Live, None, _) => {
+                (Gmail::Live(Registration::from_lookup(|name| std::env::var(name).ok())?), Seed::Nothing)
+            }
+            (Side::Sim, Some(path), _) => (Gmail::Simulated, Seed::Mail(path)),
+            (Side::Sim, None, 0) => (Gmail::Simulated, Seed::Nothing),
+            (Side::Sim, None, _) => (Gmail::Simulated, Seed::Demo),
         };
-        Options {
+        Ok(Options {
+            gmail,
             port: self.port,
             simulator_port: self.simulator_port,
             aws_port: self.aws_port,
@@ -73,7 +88,7 @@ impl Arguments {
             parameters: Vec::new(),
             watched_workers: false,
             progress: Progress::Shown,
-        }
+        })
     }
 }
 
@@ -88,7 +103,11 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return failed(&error.into()),
     };
-    let result = runtime.block_on(run(arguments.options()));
+    let options = match arguments.options() {
+        Ok(options) => options,
+        Err(error) => return failed(&error),
+    };
+    let result = runtime.block_on(run(options));
     runtime.shutdown_timeout(STOP_MAX);
     result.unwrap_or_else(|error| failed(&error))
 }
@@ -131,12 +150,12 @@ async fn deliver(system: &System) -> Result<()> {
 }
 
 fn welcome(system: &System) -> String {
+    let gmail = if system.is_live() { "Google's own".to_owned() } else { system.simulator().url() };
     format!(
-        "\n  Dashboard   {url}\n  Sign in     {link}   (works once)\n  Simulator   {simulator}\n  \
+        "\n  Dashboard   {url}\n  Sign in     {link}   (works once)\n  Gmail       {gmail}\n  \
          AWS         {aws}\n  For programs  . {file}\n\nCtrl-C ends everything.\n",
         url = system.url(),
         link = system.sign_in_link(),
-        simulator = system.simulator().url(),
         aws = system.cloud().endpoint(),
         file = system.environment_file().display(),
     )

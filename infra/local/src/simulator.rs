@@ -33,16 +33,9 @@ pub struct Simulator {
 }
 
 impl Simulator {
-    /// Starts it on this port of 127.0.0.1 and waits until it answers, at most a minute.
-    pub async fn start(
-        port: u16,
-        arguments: Vec<String>,
-        log: PathBuf,
-        client: reqwest::Client,
-    ) -> Result<Self> {
-        let mut simulator = Self { port, arguments, log, client, group: None };
-        simulator.start_again().await?;
-        Ok(simulator)
+    /// One that does not run yet and will be on this port of 127.0.0.1.
+    pub fn ready(port: u16, arguments: Vec<String>, log: PathBuf, client: reqwest::Client) -> Self {
+        Self { port, arguments, log, client, group: None }
     }
 
     /// Its URL, without a slash at the end.
@@ -55,7 +48,7 @@ impl Simulator {
         self.group = None;
     }
 
-    /// Starts it on its port, with its first arguments, unless it runs.
+    /// Starts it on its port, with its first arguments, unless it runs, and waits until it answers, at most a minute.
     pub async fn start_again(&mut self) -> Result<()> {
         if self.group.is_some() {
             return Ok(());
@@ -99,6 +92,21 @@ impl Simulator {
             "service_account_email": service_account,
         });
         self.call("subscription", &subscription).await.map(drop)
+    }
+
+    /// A token as the subscription's next push would carry it.
+    pub async fn push_token(&self) -> Result<String> {
+        let answer = self.client.get(format!("{}/sim/push-token", self.url())).send().await?;
+        let answer = crate::json_answer("the simulator", answer).await?;
+        answer["token"].as_str().map(str::to_owned).context("the simulator signs nothing")
+    }
+
+    /// Where a mailbox's history is.
+    pub async fn history_id(&self, email: &str) -> Result<u64> {
+        let url = format!("{}/gmail/v1/users/me/profile", self.url());
+        let answer = self.client.get(url).bearer_auth(format!("sim:{email}")).send().await?;
+        let profile = crate::json_answer("the simulator", answer).await?;
+        profile["historyId"].as_str().and_then(|id| id.parse().ok()).context("a profile without history")
     }
 
     /// Makes a mailbox.

@@ -1,6 +1,6 @@
 //! The whole system, from nothing to a sign-in link.
 
-use std::{net::Ipv4Addr, path::PathBuf, process::Stdio, time::Duration};
+use std::{collections::BTreeMap, net::Ipv4Addr, path::PathBuf, process::Stdio, time::Duration};
 
 use anyhow::{Context, Result, bail};
 use jiff::{SignedDuration, Timestamp};
@@ -12,15 +12,14 @@ use tokio::net::TcpListener;
 use crate::{
     Cloud, Outputs, Progress, Simulator,
     claim::Claim,
-    demo, functions, ports, process,
+    demo, functions,
+    parameters::{Gmail, PUSH_AUDIENCE, PUSH_SERVICE_ACCOUNT, parameters},
+    payloads::{Known, Payload, payloads},
+    ports, process,
     proxy::Proxy,
     stack::{self, CREDENTIAL, REGION},
 };
 
-/// What pushes are addressed to.
-const PUSH_AUDIENCE: &str = "gmail-sync-local";
-/// Who signs pushes.
-const PUSH_SERVICE_ACCOUNT: &str = "gmail-push@gmail-sync-local.iam.gserviceaccount.com";
 /// Whose mailbox `MAIL=` fills.
 const MAIL_OWNER: &str = "me@example.com";
 /// The folder of the watched workers' logs.
@@ -51,6 +50,8 @@ pub struct Options {
     pub simulator_port: u16,
     /// Port of the emulated AWS; 0 for any.
     pub aws_port: u16,
+    /// Whose Gmail it talks to.
+    pub gmail: Gmail,
     /// Mail to start with.
     pub seed: Seed,
     /// Where logs and `env` go; a folder of this system's own under `target/local` when `None`.
@@ -78,6 +79,7 @@ pub struct System {
     operator: Operator,
     client: reqwest::Client,
     progress: Progress,
+    is_live: bool,
     /// Last, so that `env` says nothing of a system that is going.
     claim: Claim,
 }
@@ -138,20 +140,24 @@ impl System {
         let ministack = ministack?;
         built?;
         let cloud = Cloud::new(client.clone(), ministack.ministack_endpoint(), &aws_log);
-        let simulator = Simulator::start(
+        let mut simulator = Simulator::ready(
             ports::or_free(options.simulator_port)?,
             options.simulator_arguments.clone(),
             claim.path("gmail-sim.log"),
             client.clone(),
-        )
-        .await?;
+        );
+        if matches!(options.gmail, Gmail::Simulated) {
+            simulator.start_again().await?;
+        }
 
         let watched = options.watched_workers.then(|| claim.fresh_folder(WORKER_LOGS)).transpose()?;
         let outputs = deploy(&cloud, &simulator, &url, &options, watched).await?;
         let proxy = Proxy::start(listener, cloud.endpoint(), outputs.get("ApiId")?)?;
         let operator = bootstrap(&cloud, &outputs).await?;
-        let push_endpoint = format!("{url}/webhooks/gmail");
-        simulator.subscribe(&push_endpoint, PUSH_AUDIENCE, PUSH_SERVICE_ACCOUNT).await?;
+        if matches!(options.gmail, Gmail::Simulated) {
+            let push_endpoint = format!("{url}/webhooks/gmail");
+            simulator.subscribe(&push_endpoint, PUSH_AUDIENCE, PUSH_SERVICE_ACCOUNT).await?;
+        }
 
         let system = Self {
             _proxy: proxy,
@@ -163,6 +169,7 @@ impl System {
             operator,
             client,
             progress,
+            is_live: matches!(options.gmail, Gmail::Live(_)),
             claim,
         };
         system.seed(&options.seed).await?;
@@ -173,6 +180,11 @@ impl System {
     /// The dashboard and the API, without a slash at the end.
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// Whether it talks to Google itself, and there is no simulator.
+    pub fn is_live(&self) -> bool {
+        self.is_live
     }
 
     /// An API token with every scope.
@@ -262,7 +274,46 @@ impl System {
         self.simulator.load(owner, &path).await?;
         self.connect(owner).await?;
         step.done(owner);
-        self.wait_for_first_sync(owner).await
+        self.wait_for_first_sync(owner).await?;
+        self.write_payloads(owner).await
+    }
+
+    /// The payloads of `events/` for a mailbox of the simulator. Their push token is good for an hour.
+    pub async fn payloads(&self, email: &str) -> Result<BTreeMap<String, Payload>> {
+        let (url, token) = (format!("{}/api/integrations/{email}", self.url), self.token());
+        let mailbox =
+            crate::json_answer("the API", self.client.get(url).bearer_auth(token).send().await?).await?;
+        let id = mailbox["id"].as_str().context("the API names no mailbox")?;
+        payloads(&Known {
+            mailbox: id.to_owned(),
+            email: email.to_owned(),
+            history_id: self.simulator.history_id(email).await?,
+            push_token: self.simulator.push_token().await?,
+            api_token: token.to_owned(),
+            cron_secret: self.cloud.secret(self.outputs.get("CronSecretId")?).await?,
+        })
+    }
+
+    /// Leaves the payloads, and the functions' variables as `sam local invoke --env-vars` takes them, for people.
+    async fn write_payloads(&self, email: &str) -> Result<()> {
+        let folder = self.claim.fresh_folder("events")?;
+        for payload in self.payloads(email).await?.values() {
+            let text = serde_json::to_string_pretty(&payload.event)?;
+            std::fs::write(folder.join(format!("{}.json", payload.name)), text)?;
+        }
+        let mut variables = BTreeMap::new();
+        for (resource, output) in [
+            ("WebhookFunction", "WebhookFunctionName"),
+            ("ApiFunction", "ApiFunctionName"),
+            ("CronFunction", "CronFunctionName"),
+            ("WorkerFunction", "WorkerFunctionName"),
+        ] {
+            let mut own = self.cloud.environment(self.outputs.get(output)?).await?;
+            own.insert("AWS_ENDPOINT_URL".to_owned(), self.cloud.endpoint().to_owned());
+            variables.insert(resource, own);
+        }
+        std::fs::write(self.claim.path("sam-env.json"), serde_json::to_string_pretty(&variables)?)
+            .context("cannot write sam-env.json")
     }
 
     /// Shows the first sync; a long one goes on after the start.
@@ -304,13 +355,15 @@ impl System {
         let mut variables = vec![
             ("GMAIL_SYNC_URL", self.url.clone()),
             ("GMAIL_SYNC_TOKEN", self.operator.token.clone()),
-            ("GMAIL_SIM_URL", self.simulator.url()),
             ("AWS_ENDPOINT_URL", self.cloud.endpoint().to_owned()),
             ("AWS_REGION", REGION.to_owned()),
             ("AWS_DEFAULT_REGION", REGION.to_owned()),
             ("AWS_ACCESS_KEY_ID", CREDENTIAL.to_owned()),
             ("AWS_SECRET_ACCESS_KEY", CREDENTIAL.to_owned()),
         ];
+        if !self.is_live {
+            variables.push(("GMAIL_SIM_URL", self.simulator.url()));
+        }
         for (name, output) in [
             ("TABLE_NAME", "TableName"),
             ("BUCKET_NAME", "BucketName"),
@@ -320,6 +373,7 @@ impl System {
             ("BACKFILL_DEAD_LETTER_QUEUE_URL", "BackfillDeadLetterQueueUrl"),
             ("ENCRYPTION_SECRET_ID", "EncryptionSecretId"),
             ("OAUTH_SECRET_ID", "OauthSecretId"),
+            ("CRON_SECRET_ID", "CronSecretId"),
             ("WEBHOOK_FUNCTION", "WebhookFunctionName"),
             ("API_FUNCTION", "ApiFunctionName"),
             ("CRON_FUNCTION", "CronFunctionName"),
@@ -392,44 +446,11 @@ async fn deploy(
     };
     stack::upload(&config, package).await?;
     step.detail("creating the stack");
-    let outputs = stack::deploy(&config, &parameters(simulator, url, options)?).await?;
+    let outputs =
+        stack::deploy(&config, &parameters(&options.gmail, &simulator.url(), url, &options.parameters)?)
+            .await?;
     step.done("");
     Ok(outputs)
-}
-
-/// The template's parameters here: only endpoints, credentials and sizes differ from a deployment.
-fn parameters(simulator: &Simulator, url: &str, options: &Options) -> Result<Vec<(String, String)>> {
-    let architecture = match std::env::consts::ARCH {
-        "aarch64" => "arm64",
-        "x86_64" => "x86_64",
-        other => bail!("Lambda has no processor like this machine's ({other})"),
-    };
-    let simulator = simulator.url();
-    let mut parameters: Vec<(String, String)> = [
-        ("Architecture", architecture),
-        ("GoogleClientId", "local"),
-        ("GoogleClientSecret", "local"),
-        ("GoogleCloudProjectId", "gmail-sync-local"),
-        ("PushAudience", PUSH_AUDIENCE),
-        ("PushServiceAccount", PUSH_SERVICE_ACCOUNT),
-        ("AppBaseUrl", url),
-        ("GmailApiUrl", &simulator),
-        ("GoogleOauthUrl", &simulator),
-        ("GoogleAuthUrl", &format!("{simulator}/o/oauth2/v2/auth")),
-        ("GoogleCertsUrl", &format!("{simulator}/oauth2/v3/certs")),
-        // A process each, on the few processors of one machine.
-        ("SyncConcurrency", "8"),
-        ("BackfillConcurrency", "4"),
-        ("DeletionProtection", "false"),
-    ]
-    .into_iter()
-    .map(|(name, value)| (name.to_owned(), value.to_owned()))
-    .collect();
-    for (name, value) in &options.parameters {
-        parameters.retain(|(ours, _)| ours != name);
-        parameters.push((name.clone(), value.clone()));
-    }
-    Ok(parameters)
 }
 
 /// Makes the first tenant and token as an operator would, with AWS credentials and the command line.

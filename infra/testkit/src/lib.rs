@@ -6,11 +6,13 @@
 mod dynamodb_local;
 mod microburst;
 mod ministack;
+mod template;
 mod temporary;
 
 pub use dynamodb_local::DynamoDbLocal;
 pub use microburst::Microburst;
 pub use ministack::{MiniStack, StartOptions};
+pub use template::translated_template;
 pub use temporary::TemporaryDirectory;
 
 use std::path::PathBuf;

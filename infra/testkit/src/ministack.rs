@@ -18,7 +18,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::{TemporaryDirectory, workspace_root};
 
-/// Names an emulator (or an AWS) that is running already; tests then start none.
+/// Names an emulator that is running on this machine already; tests then start none.
 const ENDPOINT_VARIABLE: &str = "TEST_AWS_ENDPOINT_URL";
 /// How long it may take until it answers: it needs under a second, on a loaded machine a few.
 const START_MAX: Duration = Duration::from_mins(1);
@@ -58,6 +58,11 @@ impl MiniStack {
     /// The emulator of this test: the one that `TEST_AWS_ENDPOINT_URL` names, or a new one on a free port.
     pub fn start() -> Result<Self> {
         if let Ok(endpoint) = std::env::var(ENDPOINT_VARIABLE) {
+            // Tests erase what they find there.
+            let local = ["http://127.0.0.1:", "http://localhost:", "http://[::1]:"];
+            if !local.iter().any(|start| endpoint.starts_with(start)) {
+                bail!("{ENDPOINT_VARIABLE}: must be http on this machine");
+            }
             return Ok(Self { endpoint, running: None });
         }
         let mut attempt = 0;

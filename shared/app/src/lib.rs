@@ -1,4 +1,4 @@
-//! Use cases: sync a mailbox, receive a push, fan out, serve the API.
+//! Use cases: sync a mailbox, receive a push, run a task of the schedule, serve the API.
 //!
 //! A push, a tick and a click differ only in what they write on a job; all end in [`sync::sync`], which
 //! runs the core's engine against the [`live::LiveWorld`].
@@ -15,4 +15,5 @@ pub mod refresh;
 pub mod report;
 pub mod spend;
 pub mod sync;
+pub mod tasks;
 pub mod upkeep;

@@ -128,7 +128,8 @@ async fn run_one<F>(
 where
     F: Future<Output = Result<(), String>> + Send + 'static,
 {
-    let lane = lane_of(&record);
+    // Continuations of a backfill must not run beside new mail.
+    let lane = queue.lane_of(record.event_source_arn.as_deref().unwrap_or_default());
     let body = record.body.clone().unwrap_or_default();
     let message = match JobMessage::parse(&body) {
         Ok(message) => message,
@@ -180,14 +181,6 @@ async fn fail(queue: &Queue, emf: &Emf, lane: Lane, record: SqsMessage, error: &
     failure
 }
 
-/// The queue that a record came from. Continuations of a backfill must not run beside new mail.
-fn lane_of(record: &SqsMessage) -> Lane {
-    match &record.event_source_arn {
-        Some(arn) if arn.to_ascii_lowercase().contains("backfill") => Lane::Backfill,
-        _ => Lane::Sync,
-    }
-}
-
 async fn retry_soon(queue: &Queue, lane: Lane, record: &SqsMessage) {
     let Some(handle) = &record.receipt_handle else { return };
     let tries: u32 =
@@ -195,23 +188,5 @@ async fn retry_soon(queue: &Queue, lane: Lane, record: &SqsMessage) {
     let wait = RETRY_FIRST_SECONDS.saturating_mul(1 << tries.saturating_sub(1).min(8)).min(RETRY_MAX_SECONDS);
     if let Err(error) = queue.retry_later(lane, handle, SignedDuration::from_secs(wait)).await {
         tracing::warn!(%error, "a failed job keeps the queue's own visibility timeout");
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn record(arn: Option<&str>) -> SqsMessage {
-        let mut record = SqsMessage::default();
-        record.event_source_arn = arn.map(str::to_owned);
-        record
-    }
-
-    #[test]
-    fn the_lane_is_the_queue_the_job_came_from() {
-        assert_eq!(lane_of(&record(Some("arn:aws:sqs:us-east-1:1:app-BackfillQueue-X"))), Lane::Backfill);
-        assert_eq!(lane_of(&record(Some("arn:aws:sqs:us-east-1:1:app-SyncQueue-X"))), Lane::Sync);
-        assert_eq!(lane_of(&record(None)), Lane::Sync);
     }
 }

@@ -10,10 +10,11 @@ use sync_app::{
     receive_push::PushReceiver,
     spend::Project,
     sync::Worker,
+    tasks::Tasks,
 };
 use sync_gmail::{ClientCredentials, GmailClient, GmailConfig, GmailError, PushVerifier};
 use sync_queue::{Queue, QueueConfig};
-use sync_store::{Store, StoreConfig};
+use sync_store::{SharedSecret, Store, StoreConfig};
 
 use crate::{Config, ConfigError, cron::Clock, emf::Emf};
 
@@ -93,12 +94,13 @@ fn memory_megabytes() -> u64 {
 /// What the cron function needs.
 pub async fn clock(config: &Config) -> Clock {
     let sdk = sdk().await;
-    Clock {
-        store: store(config, &sdk),
-        queue: queue(config, &sdk),
-        emf: Emf::new(&config.stack, "cron"),
-        quota: config.quota.clone(),
-    }
+    let (store, queue) = (store(config, &sdk), queue(config, &sdk));
+    Clock { tasks: Tasks { store, queue, quota: config.quota.clone() }, emf: Emf::new(&config.stack, "cron") }
+}
+
+/// What a clock must send to run a task over HTTPS.
+pub fn cron_secret(config: &Config, sdk: &SdkConfig) -> SharedSecret {
+    SharedSecret::new(sdk, &config.cron_secret_id)
 }
 
 /// What the webhook function needs.

@@ -40,6 +40,8 @@ pub struct Config {
     pub encryption_secret_id: String,
     /// The secret that holds the OAuth client.
     pub oauth_secret_id: String,
+    /// The secret that a clock sends to run a task over HTTPS.
+    pub cron_secret_id: String,
     /// Gmail.
     pub gmail_api_url: Endpoint,
     /// Google's token endpoint.
@@ -50,7 +52,9 @@ pub struct Config {
     pub google_redirect_uri: Option<String>,
     /// Google's signing keys.
     pub google_certs_url: Endpoint,
-    /// `projects/P/topics/T`, when a project is configured.
+    /// Whether watches are set and stopped, and grants revoked, at Google.
+    pub watch: bool,
+    /// `projects/P/topics/T`, when a project is configured and watches are set.
     pub topic: Option<String>,
     /// What a push's token must say; without it every push is refused.
     pub push: Option<PushConfig>,
@@ -109,6 +113,7 @@ impl Config {
             stack: reader.required("STACK_NAME")?,
             encryption_secret_id: reader.required("ENCRYPTION_SECRET_ID")?,
             oauth_secret_id: reader.required("OAUTH_SECRET_ID")?,
+            cron_secret_id: reader.required("CRON_SECRET_ID")?,
             gmail_api_url: reader.endpoint("GMAIL_API_URL", "https://gmail.googleapis.com")?,
             google_oauth_url: reader.endpoint("GOOGLE_OAUTH_URL", "https://oauth2.googleapis.com")?,
             google_auth_url: reader
@@ -116,7 +121,8 @@ impl Config {
             google_redirect_uri: reader.own_address("GOOGLE_REDIRECT_URI")?,
             google_certs_url: reader
                 .endpoint("GOOGLE_CERTS_URL", "https://www.googleapis.com/oauth2/v3/certs")?,
-            topic: reader.topic(),
+            watch: reader.watch()?,
+            topic: if reader.watch()? { reader.topic() } else { None },
             push: reader.push()?,
             verification_token: reader.optional("PUBSUB_VERIFICATION_TOKEN").map(SecretString::from),
             app_base_url: reader.own_address("APP_BASE_URL")?,
@@ -206,6 +212,14 @@ impl Reader<'_> {
         if fits { Ok(Some(text)) } else { Err(error(name, "must be an https address, or http at localhost")) }
     }
 
+    fn watch(&self) -> Result<bool, ConfigError> {
+        match self.optional("WATCH").as_deref() {
+            None | Some("yes") => Ok(true),
+            Some("no") => Ok(false),
+            Some(other) => Err(error("WATCH", format!("must be yes or no, is {other:?}"))),
+        }
+    }
+
     fn topic(&self) -> Option<String> {
         let project = self.optional("GOOGLE_CLOUD_PROJECT_ID")?;
         let topic = self.optional("PUBSUB_TOPIC").unwrap_or_else(|| "gmail-notifications".to_owned());
@@ -287,6 +301,7 @@ mod tests {
             "STACK_NAME",
             "ENCRYPTION_SECRET_ID",
             "OAUTH_SECRET_ID",
+            "CRON_SECRET_ID",
         ];
         required.contains(&name).then(|| format!("the-{name}"))
     }
@@ -345,6 +360,7 @@ mod tests {
         assert!(
             complain("CHECKPOINT_SECONDS", "299").starts_with("CHECKPOINT_SECONDS: must be at most half")
         );
+        assert_eq!(complain("WATCH", "true"), r#"WATCH: must be yes or no, is "true""#);
         assert!(complain("QUOTA_REGIME", "free").starts_with("QUOTA_REGIME: must be current or legacy"));
     }
 
@@ -360,6 +376,21 @@ mod tests {
         }
         assert!(with("GOOGLE_AUTH_URL", "https://accounts.google.com/o/oauth2/v2/auth").is_ok());
         assert!(with("GOOGLE_AUTH_URL", "https://accounts.example.com/auth").is_err());
+    }
+
+    #[test]
+    fn without_watches_there_is_no_topic_that_one_could_be_set_on() {
+        let with_project = |watch: Option<&'static str>| {
+            Config::from_lookup(move |name| match name {
+                "GOOGLE_CLOUD_PROJECT_ID" => Some("project".to_owned()),
+                "WATCH" => watch.map(str::to_owned),
+                name => complete(name),
+            })
+        };
+        let topic = |watch| with_project(watch).expect("complete").topic;
+        assert_eq!(topic(None).as_deref(), Some("projects/project/topics/gmail-notifications"));
+        assert_eq!(topic(Some("yes")), topic(None));
+        assert_eq!(topic(Some("no")), None);
     }
 
     #[test]

@@ -30,7 +30,7 @@ pub async fn answer_push(
     respond(&answer, &trace)
 }
 
-/// Answers one request of the API, and measures the answer.
+/// Answers one request of the API, and measures the answer. What the handler measured itself is in its extensions.
 pub async fn measured<S, B>(mut service: S, emf: &Emf, request: Request) -> Result<Response<B>, Infallible>
 where
     S: Service<Request, Response = Response<B>, Error = Infallible>,
@@ -41,6 +41,9 @@ where
         .count(Metric::ApiErrors, u64::from(response.status().is_server_error()))
         .with(Metric::ApiDuration, began.elapsed().as_secs_f64() * 1_000.0);
     emf.write(&measures);
+    if let Some(measures) = response.extensions().get::<Measures>() {
+        emf.write(measures);
+    }
     Ok(response)
 }
 

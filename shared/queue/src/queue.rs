@@ -244,12 +244,23 @@ impl Queue {
         }
     }
 
+    /// The lane of the queue that a record names as its source; of one that is neither, new mail's.
+    pub fn lane_of(&self, arn: &str) -> Lane {
+        if is_name_of(arn, &self.config.backfill_url) { Lane::Backfill } else { Lane::Sync }
+    }
+
     pub(crate) fn url(&self, lane: Lane) -> &str {
         match lane {
             Lane::Sync => &self.config.sync_url,
             Lane::Backfill => &self.config.backfill_url,
         }
     }
+}
+
+/// Whether a queue's ARN and URL end in the same name. A part of the name proves nothing: it begins with the stack's,
+/// which may say anything.
+fn is_name_of(arn: &str, url: &str) -> bool {
+    arn.rsplit(':').next() == url.trim_end_matches('/').rsplit('/').next()
 }
 
 /// The entries that failed for a passing reason; the first lasting failure is an error.
@@ -275,4 +286,17 @@ fn delay_seconds(delay: SignedDuration) -> i32 {
     let bounded = delay.clamp(SignedDuration::ZERO, DELAY_MAX);
     let seconds = bounded.as_secs() + i64::from(bounded.subsec_nanos() > 0);
     i32::try_from(seconds).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_queue_is_known_by_its_whole_name() {
+        let url = "https://sqs.eu-central-1.amazonaws.com/123456789012/backfill-backfill";
+        assert!(is_name_of("arn:aws:sqs:eu-central-1:123456789012:backfill-backfill", url));
+        assert!(!is_name_of("arn:aws:sqs:eu-central-1:123456789012:backfill-sync", url));
+        assert!(!is_name_of("", url));
+    }
 }

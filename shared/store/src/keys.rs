@@ -134,6 +134,11 @@ pub(crate) fn consent(sha256: &str) -> Key {
     Key::new(format!("S#{sha256}"), "CONSENT")
 }
 
+/// Who is at a task of the schedule.
+pub(crate) fn task(name: &str) -> Key {
+    Key::new(format!("TASK#{name}"), "CLAIM")
+}
+
 pub(crate) fn idempotency(tenant: &TenantId, key: &str) -> Key {
     Key::new(format!("I#{tenant}#{key}"), "JOB")
 }

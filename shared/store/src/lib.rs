@@ -14,6 +14,7 @@ use sync_core::SignedDuration;
 
 mod audit;
 mod bodies;
+mod claims;
 mod commit;
 mod consents;
 mod credentials;
@@ -39,6 +40,7 @@ mod references;
 mod registry;
 mod rotation;
 mod rows;
+mod secret;
 mod table;
 mod tenants;
 mod types;
@@ -48,12 +50,14 @@ mod why;
 
 pub use audit::{AuditAction, AuditRow, NewAudit};
 pub use bodies::{BodySweep, KnownBodies};
+pub use claims::TaskClaim;
 pub use error::StoreError;
 pub use meter::{Spent, metered};
 pub use projections::Rebuilt;
 pub use quota::{LedgerOf, SeenLedger};
 pub use references::{REFERENCE_BYTES_MAX, REFERENCES_MAX, Swept};
 pub use rotation::{Rotated, RotationStage};
+pub use secret::SharedSecret;
 pub use sync_core::state::CredentialKind;
 pub use tenants::{random_secret, token_sha256};
 pub use types::{

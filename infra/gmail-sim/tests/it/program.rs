@@ -184,6 +184,7 @@ fn the_help_names_every_option_call_and_fault() {
         "/revoke",
         "/storm",
         "/sim/subscription",
+        "/sim/push-token",
         "/sim/faults",
         "/sim/stats",
         "/sim/clock",

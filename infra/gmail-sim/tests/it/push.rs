@@ -194,6 +194,15 @@ async fn the_token_is_signed_and_carries_every_claim_in_real_time() {
     let now = i64::try_from(std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs()).unwrap();
     assert!((now - 60..=now).contains(&issued), "iat {issued} at {now}");
     assert!(claims(&world, &push, "another").await.is_err());
+    // The same for whoever makes a push by hand.
+    let by_hand = world.client.get(world.url("/sim/push-token")).send().await.unwrap();
+    let token = by_hand.json::<Value>().await.unwrap()["token"].as_str().unwrap().to_owned();
+    let push = Pushed {
+        at: Instant::now(),
+        head: format!("POST / HTTP/1.1\nAuthorization: Bearer {token}"),
+        body: Value::Null,
+    };
+    assert_eq!(claims(&world, &push, "the-audience").await.unwrap()["email"], "push@x.iam");
     // A token that has expired, for those who test their verifier.
     subscribe(&world, &endpoint, json!({"audience": "the-audience", "token_age_s": 7_200})).await;
     watch(&world, Value::Null).await;

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, fs, path::Path};
 use crate::{files, shown};
 
 /// The texts between backticks outside of code blocks.
-fn quoted(document: &str) -> Vec<&str> {
+pub fn quoted(document: &str) -> Vec<&str> {
     let outside: Vec<&str> = document.split("```").step_by(2).collect();
     outside.into_iter().flat_map(|text| text.split('`').skip(1).step_by(2)).collect()
 }
@@ -102,35 +102,4 @@ fn every_decision_is_listed_where_people_look() {
 
 fn is_decision(file: &Path) -> bool {
     shown(file).starts_with("docs/decisions/")
-}
-
-/// What a function's role allows, from the template: every `service:Action` of its policies.
-fn allowed(template: &str, function: &str) -> BTreeSet<String> {
-    let heading = format!("  {function}Function:");
-    let lines = template.lines().skip_while(|line| *line != heading).skip(1);
-    let body = lines.take_while(|line| line.is_empty() || line.starts_with("   "));
-    let policies = body.skip_while(|line| line.trim() != "Policies:");
-    let words = policies.filter(|line| !line.contains('!')).flat_map(|line| line.split([' ', ',', '[', ']']));
-    let is_action = |word: &&str| {
-        word.split_once(':').is_some_and(|(service, action)| {
-            // A condition's key has a colon at its end.
-            let is_name = action.bytes().all(|byte| byte.is_ascii_alphanumeric());
-            !service.is_empty() && is_name && action.starts_with(|first: char| first.is_ascii_uppercase())
-        })
-    };
-    words.filter(is_action).map(str::to_owned).collect()
-}
-
-#[test]
-fn the_table_of_permissions_is_the_templates() {
-    let root = testkit::workspace_root();
-    let template = fs::read_to_string(root.join("template.yaml")).expect("the template");
-    let security = fs::read_to_string(root.join("docs/SECURITY.md")).expect("the document");
-    for (row, function) in [("webhook", "Webhook"), ("cron", "Cron"), ("api", "Api"), ("worker", "Worker")] {
-        let line = security.lines().find(|line| line.starts_with(&format!("| {row} | `")));
-        let named: BTreeSet<String> = quoted(line.expect("its row")).into_iter().map(str::to_owned).collect();
-        let allowed = allowed(&template, function);
-        assert!(!allowed.is_empty(), "the template allows {function} nothing");
-        assert_eq!(named, allowed, "left: docs/SECURITY.md, right: template.yaml, of {row}");
-    }
 }

@@ -2,6 +2,7 @@
 
 mod dependencies;
 mod documents;
+mod template;
 
 use std::{
     fs,

@@ -136,7 +136,7 @@ pub(super) async fn api_token(state: &ApiState, raw: &SecretString) -> Result<To
 }
 
 /// The bearer token; an `Authorization` of another scheme is refused rather than ignored.
-fn bearer(headers: &HeaderMap) -> Result<Option<SecretString>, Problem> {
+pub(super) fn bearer(headers: &HeaderMap) -> Result<Option<SecretString>, Problem> {
     let Some(value) = headers.get(header::AUTHORIZATION) else { return Ok(None) };
     let (scheme, token) =
         value.to_str().ok().and_then(|text| text.split_once(' ')).ok_or_else(Problem::unauthorized)?;

@@ -285,7 +285,8 @@ pub(super) async fn keep(
 }
 
 /// A grant of another account than the one that is connected again. It is given back, unless it is one of those that
-/// somebody here has connected: revoking ends all grants that the account has given us.
+/// somebody here has connected, or this system leaves Google alone: revoking ends all grants that the account has given
+/// us.
 async fn another_account(
     state: &ApiState,
     expected: &Sync,
@@ -293,7 +294,7 @@ async fn another_account(
     secret: &SecretString,
 ) -> Problem {
     match state.store.mailboxes_by_address(address).await {
-        Ok(mailboxes) if mailboxes.is_empty() => {
+        Ok(mailboxes) if mailboxes.is_empty() && state.lets_go_at_google => {
             if let Err(error) = state.gmail.revoke(secret, Timestamp::now()).await {
                 tracing::warn!(mailbox.id = %expected.mailbox, %error, "a grant of another account was not given back");
             }

@@ -106,6 +106,12 @@ async fn let_go(
     sync: &Sync,
     credential: Result<Option<Credential>, StoreError>,
 ) -> Vec<&'static str> {
+    // Both are Google's per account and client: a system beside a deployed one would end the deployed one's.
+    if !state.lets_go_at_google {
+        return vec![
+            "This system leaves the watch and the grant alone; the owner can withdraw both at Google.",
+        ];
+    }
     match state.store.mailboxes_by_address(&sync.address).await {
         Ok(others) if others.iter().all(|other| *other == sync.mailbox) => {}
         Ok(_) => return Vec::new(),

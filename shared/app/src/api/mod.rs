@@ -1,7 +1,8 @@
 //! The HTTPS API and the dashboard's pages.
 //!
 //! Invariant: every route is authenticated but `/health`, sign-in, the way back from Google's consent page (whose
-//! state was given to an authenticated caller) and the static files, and answers only about the caller's own tenant. Handlers parse, call the store, and answer; a sync is only ever *asked* for
+//! state was given to an authenticated caller) and the static files; the clock has a secret of its own. Each answers
+//! only about the caller's own tenant. Handlers parse, call the store, and answer; a sync is only ever *asked* for
 //! here, never done. What is read comes from the replica; Gmail is called to connect and let go, to check a label
 //! that somebody selects, to say where counters differ, and for a body that was not fetched with its mail. Deliberately
 //! absent: rate limits.
@@ -16,6 +17,7 @@ mod consent;
 mod consent_page;
 mod content;
 mod cost;
+mod cron;
 mod dead_letters;
 mod drift;
 mod emails;
@@ -56,7 +58,7 @@ use sync_core::{
 };
 use sync_gmail::{ClientCredentials, GmailClient, GmailError};
 use sync_queue::Queue;
-use sync_store::Store;
+use sync_store::{SharedSecret, Store};
 use tower_http::set_header::SetResponseHeaderLayer;
 
 use crate::{
@@ -112,6 +114,10 @@ pub struct ApiState {
     project: Arc<Project>,
     /// Settings.
     config: ApiConfig,
+    /// What a clock sends; without it nobody runs a task over HTTPS.
+    cron_secret: Option<SharedSecret>,
+    /// Whether watches are stopped and grants revoked at Google.
+    lets_go_at_google: bool,
     /// What the last health check found.
     health: HealthCache,
 }
@@ -120,7 +126,30 @@ impl ApiState {
     /// Nothing is called yet.
     pub fn new(clients: Clients, config: ApiConfig) -> Self {
         let Clients { store, queue, gmail, oauth, project } = clients;
-        Self { store, queue, gmail, oauth, project, config, health: HealthCache::default() }
+        Self {
+            store,
+            queue,
+            gmail,
+            oauth,
+            project,
+            config,
+            cron_secret: None,
+            lets_go_at_google: true,
+            health: HealthCache::default(),
+        }
+    }
+
+    /// The same that leaves watches and grants alone at Google: they are another system's too.
+    #[must_use]
+    pub fn leaving_google_alone(self) -> Self {
+        let config = ApiConfig { watch_topic: None, ..self.config };
+        Self { lets_go_at_google: false, config, ..self }
+    }
+
+    /// The same with tasks for whoever sends this secret.
+    #[must_use]
+    pub fn with_cron(self, secret: SharedSecret) -> Self {
+        Self { cron_secret: Some(secret), ..self }
     }
 
     /// Pays for one call for an address, before there is a mailbox or when there is none any more.
@@ -209,6 +238,7 @@ pub fn router(state: ApiState) -> Router {
         .merge(mailbox_routes())
         .merge(email_routes())
         .merge(operation_routes())
+        .merge(cron::routes())
         .route("/api/session", get(session::current))
         .route("/health", get(health::health))
         .route("/signin", get(session::page).post(session::sign_in))

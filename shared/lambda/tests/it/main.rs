@@ -102,6 +102,7 @@ fn complete(name: &str) -> Option<String> {
         "APP_BASE_URL" | "GOOGLE_REDIRECT_URI" => "https://mail.example.com".to_owned(),
         name if name.starts_with("QUOTA_") => return None,
         "WORKER_TIMEOUT_SECONDS" => "900".to_owned(),
+        "WATCH" => "yes".to_owned(),
         name if name.ends_with("_SECONDS") || name.ends_with("_MINUTES") => "60".to_owned(),
         name if name.starts_with("INITIAL_") || name == "FETCH_WINDOW" => "1".to_owned(),
         name if name.starts_with("MASS_DELETION_") || name.ends_with("_DAYS") => "1".to_owned(),
@@ -225,8 +226,23 @@ fn the_code_and_the_template_have_the_same_defaults() {
 }
 
 #[test]
-fn a_jobs_message_outlives_the_worker_that_holds_it() {
-    let parameters = parameters();
-    let seconds = |name: &str| parameters[name]["Default"].parse::<u32>().expect("a number");
-    assert_eq!(seconds("QueueVisibilitySeconds"), 6 * seconds("WorkerTimeoutSeconds"), "AWS's own advice");
+fn a_lease_outlives_the_worker_that_holds_it_and_lapses_before_its_job_comes_again() {
+    let allowed = |name: &str| -> Vec<i64> {
+        let values = bounds(&parameters()[name]);
+        values.split(", ").map(|value| value.parse().expect("a number")).collect()
+    };
+    for timeout in allowed("WorkerTimeoutSeconds") {
+        for checkpoint in allowed("CheckpointSeconds") {
+            let config = Config::from_lookup(|name| match name {
+                "WORKER_TIMEOUT_SECONDS" => Some(timeout.to_string()),
+                "CHECKPOINT_SECONDS" => Some(checkpoint.to_string()),
+                name => complete(name),
+            });
+            // As the template's rules have it; see infra/testkit/tests/it/template.rs.
+            assert_eq!(config.is_ok(), 2 * checkpoint <= timeout, "{checkpoint} of {timeout}");
+            let Ok(config) = config else { continue };
+            let lease = config.engine.lease.as_secs();
+            assert!(timeout < lease && lease < 6 * timeout, "a lease of {lease} s, workers of {timeout} s");
+        }
+    }
 }

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::act;
 use super::faults::FaultOrder;
 use super::oauth::{self, ServiceAccountOrder};
-use super::push::Subscription;
+use super::push::{self, Subscription};
 use super::quota::QuotaOrder;
 use super::serve::{Call, Reply};
 use super::state::{Shared, lock};
@@ -124,6 +124,13 @@ fn on_world(shared: &Arc<Shared>, method: &Method, action: &str, call: &Call) ->
         ("DELETE", "subscription") => {
             *lock(&shared.subscription) = None;
             Ok(nothing())
+        }
+        ("GET", "push-token") => {
+            let subscription = lock(&shared.subscription).clone();
+            let subscription =
+                subscription.ok_or_else(|| wrong("there is no subscription that would push"))?;
+            let token = push::token(shared, &subscription).map_err(|error| Wrong(500, error.to_string()))?;
+            Ok(Reply::json(200, &json!({ "token": token })))
         }
         ("POST", "faults") => {
             let order: FaultOrder = parse(&call.body)?;

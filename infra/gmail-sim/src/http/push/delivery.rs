@@ -113,7 +113,7 @@ async fn plain(endpoint: &Url, token: &str, body: String) -> Option<u16> {
 }
 
 /// Signed for the real time, since its verifier knows no other clock.
-fn token(shared: &Shared, subscription: &Subscription) -> anyhow::Result<String> {
+pub(crate) fn token(shared: &Shared, subscription: &Subscription) -> anyhow::Result<String> {
     let issued = real_now() / 1000 - subscription.token_age_s.unwrap_or(0);
     let email =
         subscription.service_account_email.as_deref().unwrap_or("push@gmail-sim.iam.gserviceaccount.com");

@@ -5,6 +5,8 @@
 
 mod delivery;
 
+pub(crate) use delivery::token;
+
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -3,6 +3,7 @@
 mod changes;
 mod consent;
 mod content;
+mod cron;
 mod emails;
 mod integrations;
 mod operations;

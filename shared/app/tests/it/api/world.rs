@@ -29,7 +29,8 @@ use sync_core::{
 use sync_gmail::{ClientCredentials, Endpoint, GmailClient, GmailConfig};
 use sync_queue::{Queue, QueueConfig};
 use sync_store::{
-    CredentialKind, NewCredential, NewMailbox, Release, Scope, Store, StoreConfig, TokenKind, TokenRow,
+    CredentialKind, NewCredential, NewMailbox, Release, Scope, SharedSecret, Store, StoreConfig, TokenKind,
+    TokenRow,
 };
 use testkit::MiniStack;
 use tower::ServiceExt as _;
@@ -40,6 +41,16 @@ use wiremock::{
 
 /// How long `?wait=true` waits here.
 pub const WAIT_MAX: Duration = Duration::from_secs(3);
+
+/// What a clock sends.
+pub const CRON_SECRET: &str = "a secret of thirty-two characters";
+
+async fn cron_secret(sdk: &SdkConfig, unique: &str) -> SharedSecret {
+    let name = format!("cron-{unique}");
+    let client = aws_sdk_secretsmanager::Client::new(sdk);
+    client.create_secret().name(&name).secret_string(CRON_SECRET).send().await.expect("a secret");
+    SharedSecret::new(sdk, &name)
+}
 
 pub struct World {
     pub store: Store,
@@ -110,7 +121,8 @@ impl World {
         };
         let project = Arc::new(Project::new(store.clone(), Quota::of(Regime::Current)));
         let clients = Clients { store: store.clone(), queue, gmail: client, oauth, project };
-        let router = api::router(ApiState::new(clients.clone(), config));
+        let state = ApiState::new(clients.clone(), config);
+        let router = api::router(state.with_cron(cron_secret(&sdk, &unique).await));
         let (encryption_secret_id, table) = (format!("secret-{unique}"), format!("table-{unique}"));
         Self { store, gmail, router, clients, aws: sdk, encryption_secret_id, table, _stack: stack }
     }

@@ -1,0 +1,79 @@
+//! A secret of Secrets Manager that is compared with what callers send.
+//!
+//! Kept for five minutes: Secrets Manager costs money and milliseconds by the call. Invariant: the text is never
+//! given out, only compared, in a time that does not depend on where it differs. Deliberately absent: a second
+//! look when a text does not fit; strangers could make us call AWS with it. A rotated secret is known within the
+//! five minutes.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use aws_lc_rs::{
+    constant_time::verify_slices_are_equal,
+    digest::{Digest, SHA256, digest},
+};
+use secrecy::{ExposeSecret, SecretString};
+use tokio::sync::Mutex;
+use zeroize::Zeroizing;
+
+use crate::StoreError;
+
+type Result<T> = std::result::Result<T, StoreError>;
+
+/// How long the secret is kept.
+const KEPT: Duration = Duration::from_mins(5);
+/// The least that a secret must have: an empty one would let everybody in.
+const BYTES_MIN: usize = 16;
+
+/// The secret's holder. Clones share the cache.
+#[derive(Clone)]
+pub struct SharedSecret {
+    client: aws_sdk_secretsmanager::Client,
+    secret_id: String,
+    // Held over the call, so that many callers cause one call. The digest and not the text: texts of different
+    // lengths compare in the same time so.
+    cache: Arc<Mutex<Option<(Instant, Digest)>>>,
+}
+
+impl SharedSecret {
+    /// Nothing is called yet.
+    pub fn new(sdk: &aws_config::SdkConfig, secret_id: &str) -> Self {
+        let client = aws_sdk_secretsmanager::Client::new(sdk);
+        Self { client, secret_id: secret_id.to_owned(), cache: Arc::default() }
+    }
+
+    /// Whether this is the secret. Errors: it cannot be had, or is too short to be one.
+    pub async fn is(&self, given: &SecretString) -> Result<bool> {
+        let expected = self.digest().await?;
+        let given = digest(&SHA256, given.expose_secret().as_bytes());
+        Ok(verify_slices_are_equal(given.as_ref(), expected.as_ref()).is_ok())
+    }
+
+    async fn digest(&self) -> Result<Digest> {
+        let mut cache = self.cache.lock().await;
+        if let Some((loaded_at, digest)) = cache.as_ref()
+            && loaded_at.elapsed() < KEPT
+        {
+            return Ok(*digest);
+        }
+        let answer = self
+            .client
+            .get_secret_value()
+            .secret_id(&self.secret_id)
+            .send()
+            .await
+            .map_err(|error| StoreError::from_sdk("read a shared secret", &error))?;
+        let secret = Zeroizing::new(answer.secret_string.unwrap_or_default());
+        let secret = secret.trim();
+        if secret.len() < BYTES_MIN {
+            return Err(StoreError::Vault(format!(
+                "a shared secret must have at least {BYTES_MIN} characters"
+            )));
+        }
+        let digest = digest(&SHA256, secret.as_bytes());
+        *cache = Some((Instant::now(), digest));
+        Ok(digest)
+    }
+}
