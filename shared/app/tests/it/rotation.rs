@@ -20,7 +20,7 @@ use crate::api::world::{World, tenant};
 const KEPT: Duration = Duration::from_millis(500);
 const GRACE: SignedDuration = SignedDuration::from_secs(3);
 /// Longest rotation of a few mailboxes.
-const ROTATION_MAX: Duration = Duration::from_secs(60);
+const ROTATION_MAX: Duration = Duration::from_mins(1);
 
 /// The same table and secret, seen by another process.
 fn another(world: &World) -> Store {
