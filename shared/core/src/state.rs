@@ -130,6 +130,10 @@ pub struct Progress {
     /// How often in a row history's present was below the cursor: ids that went backwards.
     #[serde(default)]
     pub behind: u32,
+    /// Version of the credential whose end the feed has told of: a look that is asked for while the mailbox is being
+    /// parked finds the same end once more, and tells of it no more.
+    #[serde(default)]
+    pub ended_grant: Option<u64>,
     /// What the last probe found.
     #[serde(default)]
     pub probe: Probe,

@@ -296,6 +296,26 @@ fn a_revoked_grant_is_tried_once_and_then_nobody_asks_gmail() {
 }
 
 #[test]
+fn a_grant_that_ends_while_somebody_asks_is_told_of_once() {
+    let mut bench = Bench::copied(1);
+    bench.sim().revoke();
+    bench.arrive();
+    let poll = bench.job(Trigger::Schedule, Lane::Sync);
+    let mut run = bench.start(poll);
+    while run.next() != "Release" {
+        assert!(run.step(&bench, None).is_none());
+    }
+    // The end is in the feed already, the status is not written yet.
+    bench.ask(JobKind::Incremental, RequestOptions::default());
+    while run.step(&bench, None).is_none() {}
+    bench.drain();
+    assert_eq!(bench.sim().store.kept.sync.status, Status::NeedsReauth);
+    let told = |what: &Happened| matches!(what, Happened::NeedsReauth);
+    assert_eq!(bench.sim().store.events.iter().filter(|event| told(&event.what)).count(), 1);
+    bench.finish();
+}
+
+#[test]
 fn a_bulk_import_stays_on_its_own_queue_and_lets_new_mail_pass() {
     let mut bench = Bench::of(setting(), 40);
     bench.ask(JobKind::Initial, RequestOptions::default());

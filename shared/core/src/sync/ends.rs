@@ -194,12 +194,20 @@ impl Engine {
             Vec::new()
         };
         let mut pieces = closing_chunks(Vec::new(), &closing);
-        if close && let Some(piece) = pieces.last_mut() {
-            let error = progress.errors.last.clone().unwrap_or_default();
-            piece.happened.push(match status {
-                Some(Status::NeedsReauth) => Happened::NeedsReauth,
-                _ => Happened::SyncFailed { error },
-            });
+        let happened = match status {
+            Some(Status::NeedsReauth) => {
+                // The release may be refused because somebody asked: one grant ends once, however often it is seen.
+                let version = Some(held.sync.credential_version);
+                (progress.ended_grant.replace(held.sync.credential_version) != version)
+                    .then_some(Happened::NeedsReauth)
+            }
+            _ => {
+                let error = progress.errors.last.clone().unwrap_or_default();
+                close.then_some(Happened::SyncFailed { error })
+            }
+        };
+        if let Some(piece) = pieces.last_mut() {
+            piece.happened.extend(happened);
         }
         self.commit(held, pieces, progress, After::Release(release), now)
     }

@@ -281,6 +281,7 @@ async fn the_whole_of_a_workers_progress_is_read_back() {
         errors: Errors { consecutive: 5, last: Some("no".to_owned()), cooldown_until: Some(at(6)) },
         last_sync_at: Some(at(7)),
         marked_at: None,
+        ended_grant: Some(3),
         marks: vec![HistoryId(8), HistoryId(u64::MAX)],
         accepted: 3,
         behind: 2,
