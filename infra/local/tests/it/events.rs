@@ -131,12 +131,13 @@ impl Functions {
         self.world.system.cloud().call("DynamoDB_20120810.UpdateItem", &update).await.expect("updated");
     }
 
-    /// Waits until a worker has looked at the due mailbox.
+    /// Waits until a worker has looked at the due mailbox and given it back.
     async fn until_looked_at(&self) {
         eventually("a worker looks at the due mailbox", SOON, async || {
-            match self.sync_number("due_at").await {
-                1 => Err("still due".to_owned()),
-                _ => Ok(()),
+            match (self.sync_number("due_at").await, self.sync_number("lease_until").await) {
+                (1, _) => Err("still due".to_owned()),
+                (_, 0) => Ok(()),
+                _ => Err("still held".to_owned()),
             }
         })
         .await;
