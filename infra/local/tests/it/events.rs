@@ -125,8 +125,9 @@ impl Functions {
         let key = json!({ "pk": { "S": format!("M#{}", self.mailbox) }, "sk": { "S": "SYNC" } });
         let update = json!({
             "TableName": self.world.output("TableName"), "Key": key,
-            "UpdateExpression": "SET due_at = :past REMOVE lease_until",
-            "ExpressionAttributeValues": { ":past": { "N": "1" } },
+            // Any shard: the fan-out reads them all.
+            "UpdateExpression": "SET due_at = :past, due_shard = :shard REMOVE lease_until",
+            "ExpressionAttributeValues": { ":past": { "N": "1" }, ":shard": { "S": "0" } },
         });
         self.world.system.cloud().call("DynamoDB_20120810.UpdateItem", &update).await.expect("updated");
     }
