@@ -11,7 +11,7 @@ use sync_core::{
     job::{Lane, Trigger},
     state::{Status, Sync},
 };
-use sync_queue::{DELAY_MAX, JobMessage, Queue, QueueError, Upkeep};
+use sync_queue::{JobMessage, Queue, QueueError, Upkeep};
 use sync_store::{KnownBodies, REGISTRY_SHARDS, Store, StoreError, StoredMessage};
 
 use crate::metrics::{Measures, Metric};
@@ -64,7 +64,8 @@ pub struct Kept {
     pub continued: bool,
 }
 
-/// Queues a step of upkeep for every mailbox, of whatever status; gives how many. Spread over a quarter of an hour.
+/// Queues a step of upkeep for every mailbox, of whatever status; gives how many. How many run at once is the
+/// queue's to bound.
 pub async fn queue_upkeep(
     store: &Store,
     queue: &Queue,
@@ -90,8 +91,7 @@ pub async fn queue_upkeep(
                 .map(|job| (job, None))
                 .collect();
             queued += jobs.len();
-            let delay = DELAY_MAX * i32::from(shard) / i32::from(REGISTRY_SHARDS);
-            queue.send_batch(Lane::Backfill, &jobs, delay).await?;
+            queue.send_batch(Lane::Backfill, &jobs, SignedDuration::ZERO).await?;
             cursor = page.next;
             if cursor.is_none() {
                 break;
