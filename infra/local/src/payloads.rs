@@ -64,7 +64,9 @@ pub fn payloads(known: &Known) -> Result<BTreeMap<String, Payload>> {
         let function = function.with_context(|| format!("events/{name}.json is of no function"))?;
         let mut text = fs::read_to_string(&path)?;
         for (hole, value) in known.values() {
-            text = text.replace(&format!("${{{hole}}}"), &value);
+            // As it stands inside a JSON text: a generated secret may hold anything.
+            let quoted = Value::from(value).to_string();
+            text = text.replace(&format!("${{{hole}}}"), &quoted[1..quoted.len() - 1]);
         }
         if let Some((_, hole)) = text.split_once("${") {
             bail!("events/{name}.json wants {:?}, which nobody knows", hole.split('}').next());
@@ -87,12 +89,14 @@ mod tests {
             history_id: 7,
             push_token: "t".into(),
             api_token: "gst_x".into(),
-            cron_secret: "s".into(),
+            cron_secret: r#"s"\"#.into(),
         };
         let payloads = payloads(&known).expect("whole");
         for function in FUNCTIONS {
             assert!(payloads.values().any(|payload| payload.function == function), "{function} has none");
         }
+        let header = &payloads["api-cron"].event["headers"]["authorization"];
+        assert_eq!(header, r#"Bearer s"\"#, "whatever it holds");
         let job = payloads["worker-job"].event["Records"][0]["body"].as_str().expect("a body").to_owned();
         assert!(job.contains(r#""mailbox":"mbx_1""#) && job.contains(r#""target":7"#), "{job}");
     }

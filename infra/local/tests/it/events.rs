@@ -134,18 +134,20 @@ impl Functions {
         let key = json!({ "pk": { "S": format!("M#{}", self.mailbox) }, "sk": { "S": "SYNC" } });
         let update = json!({
             "TableName": self.world.output("TableName"), "Key": key,
-            "UpdateExpression": "SET due_at = :past REMOVE lease_until",
-            "ExpressionAttributeValues": { ":past": { "N": "1" } },
+            // Any shard: the fan-out reads them all.
+            "UpdateExpression": "SET due_at = :past, due_shard = :shard REMOVE lease_until",
+            "ExpressionAttributeValues": { ":past": { "N": "1" }, ":shard": { "S": "0" } },
         });
         self.world.system.cloud().call("DynamoDB_20120810.UpdateItem", &update).await.expect("updated");
     }
 
-    /// Waits until a worker has looked at the due mailbox.
+    /// Waits until a worker has looked at the due mailbox and given it back.
     async fn until_looked_at(&self) {
         eventually("a worker looks at the due mailbox", SOON, async || {
-            match self.sync_number("due_at").await {
-                1 => Err("still due".to_owned()),
-                _ => Ok(()),
+            match (self.sync_number("due_at").await, self.sync_number("lease_until").await) {
+                (1, _) => Err("still due".to_owned()),
+                (_, 0) => Ok(()),
+                _ => Err("still held".to_owned()),
             }
         })
         .await;
