@@ -13,7 +13,7 @@ use sync_core::{
     state::{Status, Sync},
 };
 use sync_gmail::formats::Mail;
-use sync_queue::{DELAY_MAX, JobMessage, Queue, QueueError, Upkeep};
+use sync_queue::{JobMessage, Queue, QueueError, Upkeep};
 use sync_store::{KnownBodies, REGISTRY_SHARDS, Store, StoreError, StoredMessage};
 
 use crate::metrics::{Measures, Metric};
@@ -66,7 +66,8 @@ pub struct Kept {
     pub continued: bool,
 }
 
-/// Queues a step of upkeep for every mailbox, of whatever status; gives how many. Spread over a quarter of an hour.
+/// Queues a step of upkeep for every mailbox, of whatever status; gives how many. How many run at once is the
+/// queue's to bound.
 pub async fn queue_upkeep(
     store: &Store,
     queue: &Queue,
@@ -92,8 +93,7 @@ pub async fn queue_upkeep(
                 .map(|job| (job, None))
                 .collect();
             queued += jobs.len();
-            let delay = DELAY_MAX * i32::from(shard) / i32::from(REGISTRY_SHARDS);
-            queue.send_batch(Lane::Backfill, &jobs, delay).await?;
+            queue.send_batch(Lane::Backfill, &jobs, SignedDuration::ZERO).await?;
             cursor = page.next;
             if cursor.is_none() {
                 break;

@@ -150,8 +150,9 @@ impl Store {
 
     /// The same store with another table service than the SDK's configuration names.
     #[must_use]
-    pub fn with_dynamo(self, dynamo: aws_sdk_dynamodb::Client) -> Self {
-        Self { dynamo, ..self }
+    pub fn with_dynamo(self, dynamo: &aws_sdk_dynamodb::Client) -> Self {
+        let metered = dynamo.config().to_builder().interceptor(meter::DynamoMeter).build();
+        Self { dynamo: aws_sdk_dynamodb::Client::from_conf(metered), ..self }
     }
 
     /// The same store that keeps encryption keys in memory for so long, instead of five minutes.

@@ -65,13 +65,20 @@ async fn a_system_can_be_watched_and_nobodys_mail_is_in_its_log() {
 
 async fn a_push_has_one_trace_from_the_webhook_to_the_look_after_it(world: &World) {
     let lines = world.until_logged("webhook", "a push was queued", 0).await;
-    let line: Value = serde_json::from_str(lines.last().expect("a line")).expect("JSON");
-    let trace = text(&line["trace"]);
-    assert!(line["duration_ms"].is_number(), "{line}");
-    let looks = eventually("the push's looks", SOON, async || {
-        let lines = world.logged("worker", &trace).await;
-        let outcomes = lines.iter().filter(|line| line.contains("\"synced\"")).count();
-        if outcomes >= 2 { Ok(lines) } else { Err(format!("{lines:?}")) }
+    let pushes: Vec<Value> = lines.iter().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert!(pushes.iter().all(|line| line["duration_ms"].is_number()), "{pushes:?}");
+    let traces: Vec<String> = pushes.iter().map(|line| text(&line["trace"])).collect();
+    // A push that found somebody at work has one line; another has its look and the look after news.
+    let looks = eventually("a push's two looks", SOON, async || {
+        let mut seen = Vec::new();
+        for trace in &traces {
+            let lines = world.logged("worker", trace).await;
+            if lines.iter().filter(|line| line.contains("\"synced\"")).count() >= 2 {
+                return Ok(lines);
+            }
+            seen.extend(lines);
+        }
+        Err(format!("{seen:?}"))
     })
     .await;
     let outcome: Value = looks
@@ -148,8 +155,6 @@ async fn dead_letters_come_back(world: &World, mailbox: &str) {
     let discarded = format!("/api/operations/dead-letters/{}", text(&unread["id"]));
     assert_eq!(world.api(Method::DELETE, &discarded, None).await.status, 204);
     assert_eq!(world.get("/api/operations/dead-letters").await["items"], json!([]));
-    let tenants = world.another_tenant("elsewhere").await;
-    drop(tenants);
     let trail = world.get("/api/audit").await;
     let actions: Vec<String> =
         trail["items"].as_array().expect("items").iter().map(|row| text(&row["action"])).collect();
@@ -245,6 +250,9 @@ async fn alarms_ring_by_what_was_measured(world: &World) {
         assert!(!ringing(&alarms, &data, now).contains(&name.to_owned()), "{name} rings for nothing");
     }
     world.no_faults().await;
+    // It rests after so many failures; a look by hand does not wait.
+    let asked = world.api(Method::POST, &format!("/api/sync/{ALICE}"), None).await;
+    assert_eq!(asked.status, 202, "{asked:?}");
     world.until_healthy(ALICE).await;
     world.note("alarms ring by what the functions wrote");
 }

@@ -363,6 +363,8 @@ impl Engine {
         }
         progress.last_sync_at = Some(now);
         progress.errors = Errors::default();
+        // The grant works: the end that was told of was an older one's.
+        progress.ended_grant = None;
         self.note_lag(held, &mut progress, now);
         let mut counts = held.look_counts.clone();
         for piece in &pieces {

@@ -215,7 +215,8 @@ async fn rows_of_an_earlier_projection_are_found_and_made_again_and_nothing_else
     };
     for sk in ["MSG#0000000000000001", "MSG#0000000000000002"] {
         let update = world.dynamo.update_item().table_name(&world.config.table).set_key(Some(key(sk)));
-        update.update_expression("REMOVE projection").send().await.expect("updated");
+        let update = update.update_expression("REMOVE #it").expression_attribute_names("#it", "projection");
+        update.send().await.expect("updated");
     }
     let found = outdated().await;
     assert_eq!(

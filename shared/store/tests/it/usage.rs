@@ -13,23 +13,23 @@ async fn work_is_metered_and_what_runs_beside_it_is_not() {
     let mailbox = world.mailbox().await;
     let held = world.acquire(&mailbox).await;
     let stored = world.store.put_body(&mailbox, b"mail".to_vec(), BodyForm::Raw);
-    let (body, spent) = Box::pin(metered(stored)).await;
+    let (body, spent) = metered(Box::pin(stored)).await;
     body.expect("put");
     assert_eq!((spent.s3_writes, spent.s3_reads), (1, 0));
     assert!(spent.read_units + spent.write_units == 0.0, "{spent:?}");
     let (_, spent) =
-        metered(world.store.commit(&commit(&held, vec![put(message(1, &[]))], Vec::new()))).await;
+        metered(Box::pin(world.store.commit(&commit(&held, vec![put(message(1, &[]))], Vec::new())))).await;
     assert!(spent.write_units >= 4.0, "a transaction writes everything twice: {spent:?}");
-    let (_, read) = metered(async {
+    let (_, read) = metered(Box::pin(async {
         let beside = tokio::spawn({
             let (store, mailbox) = (world.store.clone(), mailbox.clone());
             async move { store.read_sync(&mailbox).await }
         });
         world.store.read_sync(&mailbox).await.expect("read");
         beside.await
-    })
+    }))
     .await;
-    let (_, alone) = metered(world.store.read_sync(&mailbox)).await;
+    let (_, alone) = metered(Box::pin(world.store.read_sync(&mailbox))).await;
     assert!(alone.read_units > 0.0, "{alone:?}");
     assert_eq!(read, alone, "a task of its own is nobody's");
 }

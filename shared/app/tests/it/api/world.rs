@@ -139,7 +139,8 @@ impl World {
         let update = aws_sdk_dynamodb::Client::new(&self.aws).update_item().table_name(&self.table);
         let update =
             update.key("pk", text(format!("M#{mailbox}"))).key("sk", text(format!("MSG#{:016x}", id.0)));
-        update.update_expression("REMOVE projection").send().await.expect("updated");
+        let update = update.update_expression("REMOVE #it").expression_attribute_names("#it", "projection");
+        update.send().await.expect("updated");
     }
 
     /// Gmail knows this mailbox by a refresh token of the same text.
