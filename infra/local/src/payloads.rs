@@ -98,6 +98,6 @@ mod tests {
         let header = &payloads["api-cron"].event["headers"]["authorization"];
         assert_eq!(header, r#"Bearer s"\"#, "whatever it holds");
         let job = payloads["worker-job"].event["Records"][0]["body"].as_str().expect("a body").to_owned();
-        assert!(job.contains(r#""mailbox":"mbx_1""#) && job.contains(r#""target":7"#), "{job}");
+        assert!(job.contains(r#""mailbox":"mbx_1""#) && job.contains(r#""target":"7""#), "{job}");
     }
 }

@@ -43,9 +43,6 @@ impl Functions {
         })
         .await;
         world.create(ALICE).await;
-        for subject in ["one", "two", "three"] {
-            world.deliver(ALICE, "INBOX", mail(subject)).await;
-        }
         let body = json!({
             "authType": "oauth", "initialSync": false,
             "keys": { "refreshToken": format!("sim:{ALICE}") },
@@ -170,9 +167,17 @@ async fn every_payload_runs_its_function_under_lambdas_emulator_and_the_table_sh
     assert!(functions.rows().await.keys().all(|key| !key.starts_with("JOB#")), "asking changes nothing");
     assert_eq!(functions.messages().await, 0);
 
+    let before = functions.sync_number("generation").await;
+    let looked = functions.invoke("worker-job").await;
+    assert_eq!(looked["batchItemFailures"], json!([]), "{looked}");
+    assert!(functions.sync_number("generation").await > before, "this very worker held the mailbox");
+    functions.world.until_healthy(ALICE).await;
+    for subject in ["one", "two", "three"] {
+        functions.world.deliver(ALICE, "INBOX", mail(subject)).await;
+    }
+    functions.payloads = functions.world.system.payloads(ALICE).await.expect("with the new history id");
     let taken = functions.invoke("worker-job").await;
     assert_eq!(taken["batchItemFailures"], json!([]), "{taken}");
-    assert!(functions.messages().await > 0, "this very worker stored them");
     functions.until_messages(3).await;
 
     let asked = functions.invoke("api-sync").await;
