@@ -134,7 +134,7 @@ impl Store {
 
     /// The same store with another table service than the SDK's configuration names.
     #[must_use]
-    pub fn with_dynamo(self, dynamo: aws_sdk_dynamodb::Client) -> Self {
+    pub fn with_dynamo(self, dynamo: &aws_sdk_dynamodb::Client) -> Self {
         let metered = dynamo.config().to_builder().interceptor(meter::DynamoMeter).build();
         Self { dynamo: aws_sdk_dynamodb::Client::from_conf(metered), ..self }
     }

@@ -95,7 +95,7 @@ async fn store(stack: &MiniStack) -> Store {
     let Some(endpoint) = DynamoDbLocal::endpoint_under_test() else { return store };
     let sdk = world::sdk(&endpoint).await;
     world::create_table(&sdk, &format!("table-{unique}")).await;
-    store.with_dynamo(aws_sdk_dynamodb::Client::new(&sdk))
+    store.with_dynamo(&aws_sdk_dynamodb::Client::new(&sdk))
 }
 
 #[tokio::test]

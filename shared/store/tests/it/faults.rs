@@ -34,7 +34,7 @@ fn behind(world: &World, patience: Duration, rules: &Value) -> (Store, Microburs
         .retry_config(retries)
         .endpoint_url(proxy.endpoint());
     let dynamo = aws_sdk_dynamodb::Client::from_conf(config.build());
-    (world.store.clone().with_dynamo(dynamo), proxy)
+    (world.store.clone().with_dynamo(&dynamo), proxy)
 }
 
 fn fired(proxy: &Microburst) -> usize {

@@ -55,13 +55,13 @@ impl World {
         let secrets = aws_sdk_secretsmanager::Client::new(&sdk);
         let secret = secrets.create_secret().name(&config.encryption_secret_id).secret_string(KEYS);
         secret.send().await.expect("a secret");
-        let store = Store::new(&sdk, config.clone()).with_dynamo(dynamo.clone());
+        let store = Store::new(&sdk, config.clone()).with_dynamo(&dynamo);
         Self { store, sdk, config, dynamo, table_endpoint, _stack: stack }
     }
 
     /// A store whose table is reached through this endpoint: a proxy.
     pub fn store_behind(&self, endpoint: &str) -> Store {
-        Store::new(&self.sdk, self.config.clone()).with_dynamo(dynamo_at(&self.sdk, endpoint))
+        Store::new(&self.sdk, self.config.clone()).with_dynamo(&dynamo_at(&self.sdk, endpoint))
     }
 
     /// Applies a commit that must fit.

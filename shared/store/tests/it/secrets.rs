@@ -92,7 +92,7 @@ async fn a_rotated_key_is_found_without_waiting_for_the_cache() {
     let read = world.store.read_credential(&mailbox).await.expect("read").expect("there");
     assert_eq!(read.refresh_token.expose_secret(), "1//two");
     let config = StoreConfig { encryption_secret_id: "none".to_owned(), ..world.config.clone() };
-    let keyless = Store::new(&world.sdk, config).with_dynamo(world.dynamo.clone());
+    let keyless = Store::new(&world.sdk, config).with_dynamo(&world.dynamo);
     let error = keyless.read_credential(&mailbox).await.err().expect("no keys");
     assert!(error.to_string().contains("encryption keys"), "{error}");
 }
