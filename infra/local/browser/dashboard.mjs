@@ -236,8 +236,10 @@ async function walk(browser) {
     await bare.getByRole("alert").filter({ hasText: "not granted" }).waitFor();
     await bare.getByRole("link", { name: "Try again" }).click();
     await bare.waitForURL((url) => url.href.startsWith(CONSENT_PAGE));
+    // The page is asked for again, and its state is spent.
     await bare.goBack();
-    await bare.getByRole("link", { name: "Back to the dashboard" }).click();
+    await bare.getByRole("alert").filter({ hasText: "each link works once" }).waitFor();
+    await bare.getByRole("link", { name: "To the dashboard" }).click();
     await bare.getByRole("heading", { name: "Mailboxes" }).waitFor();
     await bare.close();
   });

@@ -27,6 +27,8 @@ use crate::functions::{FUNCTIONS, workspace_root};
 pub const STACK: &str = "gmail-sync";
 /// Where the packages are uploaded to.
 const ARTIFACTS: &str = "gmail-sync-artifacts";
+/// The template beside them.
+const TEMPLATE: &str = "template.yaml";
 /// The emulator's region.
 pub const REGION: &str = "us-east-1";
 /// The emulator takes any credentials; these say what they are.
@@ -60,12 +62,16 @@ pub async fn sdk_config(endpoint: &str) -> SdkConfig {
         .await
 }
 
+fn s3(config: &SdkConfig) -> S3 {
+    S3::from_conf(aws_sdk_s3::config::Builder::from(config).force_path_style(true).build())
+}
+
 /// Uploads the packages of all functions, as `package` makes them.
 pub async fn upload<P>(config: &SdkConfig, package: P) -> Result<()>
 where
     P: Fn(&str) -> Result<Vec<u8>> + Clone + Send + 'static,
 {
-    let client = S3::from_conf(aws_sdk_s3::config::Builder::from(config).force_path_style(true).build());
+    let client = s3(config);
     client.create_bucket().bucket(ARTIFACTS).send().await.map_err(shown).context("cannot create a bucket")?;
     for function in FUNCTIONS {
         let make = package.clone();
@@ -88,11 +94,12 @@ pub async fn deploy(config: &SdkConfig, parameters: &[(String, String)]) -> Resu
     let path = workspace_root().join("template.yaml");
     let template =
         std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let template = with_numbers(&with_packages(&template), parameters)?;
     let client = CloudFormation::new(config);
     let mut request = client
         .create_stack()
         .stack_name(STACK)
-        .template_body(with_numbers(&with_packages(&template), parameters)?)
+        .template_url(uploaded(config, template).await?)
         .capabilities(Capability::CapabilityIam)
         .capabilities(Capability::CapabilityAutoExpand);
     for (name, value) in parameters {
@@ -100,6 +107,15 @@ pub async fn deploy(config: &SdkConfig, parameters: &[(String, String)]) -> Resu
     }
     request.send().await.map_err(shown).context("CloudFormation refuses template.yaml")?;
     wait_until_complete(&client).await
+}
+
+/// The template's address: with a request itself, CloudFormation takes no more than 51,200 bytes.
+async fn uploaded(config: &SdkConfig, template: String) -> Result<String> {
+    let client = s3(config);
+    let put = client.put_object().bucket(ARTIFACTS).key(TEMPLATE).body(template.into_bytes().into());
+    put.send().await.map_err(shown).context("cannot upload the template")?;
+    let endpoint = config.endpoint_url().context("the emulated AWS has an address")?;
+    Ok(format!("{}/{ARTIFACTS}/{TEMPLATE}", endpoint.trim_end_matches('/')))
 }
 
 async fn wait_until_complete(client: &CloudFormation) -> Result<Outputs> {

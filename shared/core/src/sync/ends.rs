@@ -196,9 +196,10 @@ impl Engine {
         let mut pieces = closing_chunks(Vec::new(), &closing);
         let happened = if status == Some(Status::NeedsReauth) {
             // The release may be refused because somebody asked: one grant ends once, however often it is seen.
-            let version = Some(held.sync.credential_version);
-            (progress.ended_grant.replace(held.sync.credential_version) != version)
-                .then_some(Happened::NeedsReauth)
+            let ended = Some(held.sync.credential_version);
+            let is_news = progress.ended_grant != ended;
+            progress.ended_grant = ended;
+            is_news.then_some(Happened::NeedsReauth)
         } else {
             let error = progress.errors.last.clone().unwrap_or_default();
             close.then_some(Happened::SyncFailed { error })
