@@ -55,10 +55,12 @@ impl Registration {
     }
 }
 
-/// All parameters of a system at `url` whose simulator, if it has one, is at `simulator`; `given` wins.
+/// All parameters of a system at `url` whose simulator, if it has one, is at `simulator` and was started with these
+/// arguments; `given` wins.
 pub fn parameters(
     gmail: &Gmail,
     simulator: &str,
+    simulator_arguments: &[String],
     url: &str,
     given: &[(String, String)],
 ) -> Result<Vec<(String, String)>> {
@@ -84,6 +86,7 @@ pub fn parameters(
     ]
     .into_iter()
     .chain(of_gmail(gmail, pages))
+    .chain(of_quota(simulator_arguments))
     .map(|(name, value)| (name.to_owned(), value.to_owned()))
     .collect();
     for (name, value) in given {
@@ -99,6 +102,21 @@ struct Pages<'a> {
     api: &'a str,
     auth: &'a str,
     certs: &'a str,
+}
+
+/// The functions reckon with what the simulator grants.
+fn of_quota(simulator_arguments: &[String]) -> Vec<(&'static str, &'static str)> {
+    const BOUNDLESS: &str = "100000000";
+    let mut after = simulator_arguments.iter().skip_while(|argument| *argument != "--quota").skip(1);
+    match after.next().map(String::as_str) {
+        Some("off") => vec![
+            ("QuotaUserMinute", BOUNDLESS),
+            ("QuotaProjectMinute", BOUNDLESS),
+            ("QuotaProjectDay", "100000000000"),
+        ],
+        Some("legacy") => vec![("QuotaRegime", "legacy")],
+        _ => Vec::new(),
+    }
 }
 
 fn of_gmail<'a>(gmail: &'a Gmail, simulator: Pages<'a>) -> Vec<(&'static str, &'a str)> {
@@ -137,10 +155,25 @@ mod tests {
     }
 
     #[test]
+    fn the_functions_reckon_with_the_simulators_quota() {
+        let minute = |arguments: &[&str]| {
+            let arguments: Vec<String> = arguments.iter().map(|&argument| argument.to_owned()).collect();
+            let all =
+                parameters(&Gmail::Simulated, "http://127.0.0.1:1", &arguments, "http://localhost:2", &[]);
+            let all = all.expect("parameters");
+            (value(&all, "QuotaUserMinute"), value(&all, "QuotaRegime"))
+        };
+        assert_eq!(minute(&["--seed", "1"]), (None, None), "as the template has it");
+        assert_eq!(minute(&["--quota", "legacy"]).1.as_deref(), Some("legacy"));
+        assert!(minute(&["--latency-ms", "60", "--quota", "off"]).0.is_some());
+    }
+
+    #[test]
     fn live_mode_goes_to_google_and_watches_nothing_unless_told() {
         let client = [("GOOGLE_CLIENT_ID", "id"), ("GOOGLE_CLIENT_SECRET", "secret")];
         let gmail = Gmail::Live(registration(&client).expect("whole"));
-        let live = parameters(&gmail, "http://127.0.0.1:1", "http://localhost:2", &[]).expect("parameters");
+        let live =
+            parameters(&gmail, "http://127.0.0.1:1", &[], "http://localhost:2", &[]).expect("parameters");
         assert_eq!(value(&live, "Watch").as_deref(), Some("no"));
         assert_eq!(value(&live, "GoogleCloudProjectId").as_deref(), Some(""));
         for endpoint in ["GmailApiUrl", "GoogleOauthUrl", "GoogleAuthUrl", "GoogleCertsUrl"] {
@@ -148,7 +181,8 @@ mod tests {
         }
         let told = [client.as_slice(), &[("WATCH", "yes"), ("GOOGLE_CLOUD_PROJECT_ID", "p")]].concat();
         let gmail = Gmail::Live(registration(&told).expect("whole"));
-        let live = parameters(&gmail, "http://127.0.0.1:1", "http://localhost:2", &[]).expect("parameters");
+        let live =
+            parameters(&gmail, "http://127.0.0.1:1", &[], "http://localhost:2", &[]).expect("parameters");
         assert_eq!(value(&live, "Watch").as_deref(), Some("yes"));
         assert_eq!(value(&live, "GoogleCloudProjectId").as_deref(), Some("p"));
     }

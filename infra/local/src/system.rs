@@ -446,9 +446,9 @@ async fn deploy(
     };
     stack::upload(&config, package).await?;
     step.detail("creating the stack");
-    let outputs =
-        stack::deploy(&config, &parameters(&options.gmail, &simulator.url(), url, &options.parameters)?)
-            .await?;
+    let (simulated, given) = (&options.simulator_arguments, &options.parameters);
+    let parameters = parameters(&options.gmail, &simulator.url(), simulated, url, given)?;
+    let outputs = stack::deploy(&config, &parameters).await?;
     step.done("");
     Ok(outputs)
 }

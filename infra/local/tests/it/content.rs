@@ -202,7 +202,7 @@ async fn a_raw_mail_that_cannot_be_had_says_why(world: &World) {
     world.no_faults().await;
 
     world.fault(FULL, "drop_push").await;
-    world.gmail(FULL, Method::DELETE, &format!("messages/{id}"), &Value::Null).await;
+    world.gmail(FULL, Method::DELETE, &format!("messages/{id}"), &json!({})).await;
     assert_eq!(get(world, &path).await.status, 410, "it is gone, and nobody has noticed yet");
     world.no_faults().await;
     let sync = world.api(Method::POST, &format!("/api/sync/{FULL}?wait=true"), None).await;
