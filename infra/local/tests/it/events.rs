@@ -187,6 +187,8 @@ async fn every_payload_runs_its_function_under_lambdas_emulator_and_the_table_sh
     assert!(functions.rows().await.contains_key(&job), "{body}");
     functions.world.until_healthy(ALICE).await;
 
+    // The only push of it is the payload's.
+    functions.world.fault(ALICE, "drop_push").await;
     functions.world.deliver(ALICE, "INBOX", mail("four")).await;
     functions.payloads = functions.world.system.payloads(ALICE).await.expect("with the new history id");
     let before = functions.sync_number("target").await;
