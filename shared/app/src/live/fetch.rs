@@ -110,12 +110,11 @@ impl Fetching<'_> {
         while let Some(next) = todo.front().and_then(|(_, asked)| asked.first().copied())
             && !progress.stopped
         {
-            let wanted = THREADS_AT_ONCE.min(self.account.parts()).min(todo.len());
-            if let Err(error) = self.pay(&mut paid, wanted).await {
+            if let Err(error) = self.pay(&mut paid, THREADS_AT_ONCE.min(todo.len())).await {
                 progress.stop(next, &error);
                 break;
             }
-            let size = paid.draw(wanted);
+            let size = paid.draw(THREADS_AT_ONCE.min(self.account.parts()).min(todo.len()));
             let some: Vec<Thread> = todo.drain(..size).collect();
             let answers = self.get_threads(&some, &mut todo, progress).await;
             let kept = self.keep(answers).await;
@@ -181,12 +180,12 @@ impl Fetching<'_> {
             && !progress.stopped
         {
             // A batch at a time: what is reserved counts as spent until it is settled, and that is when its calls are over.
-            let wanted = self.window.min(self.account.parts()).min(progress.singles.len());
-            if let Err(error) = self.pay(&mut paid, wanted).await {
+            if let Err(error) = self.pay(&mut paid, self.window.min(progress.singles.len())).await {
                 progress.stop(next, &error);
                 break;
             }
-            let size = paid.draw(wanted);
+            // How many at once, only a ledger that was read says.
+            let size = paid.draw(self.window.min(self.account.parts()).min(progress.singles.len()));
             let some: Vec<MessageId> = progress.singles.drain(..size).collect();
             let got = self.get(&some).await;
             match self.judge(got, &some, &mut repetition, &mut progress.refused).await {
