@@ -18,7 +18,7 @@ use tokio::sync::Mutex;
 const USABLE: SignedDuration = SignedDuration::from_secs(5);
 /// Units of the project that one process holds at most: a second's work of a busy worker.
 const CHUNK_MAX: u32 = 2_000;
-/// What is left of a reservation goes back when it is at least this much; less lapses by itself.
+/// What is left of a chunk goes back when it is at least this much; less lapses by itself.
 const WORTH_RETURNING: u32 = 50;
 /// Other ledgers of the project that are tried when one has nothing left.
 const SHARDS_TRIED: u8 = 3;
@@ -257,23 +257,17 @@ impl Purse {
 
     async fn reserve(&mut self, ask: Ask, priority: Priority, now: Timestamp) -> Result<Taken, Failure> {
         let before = self.open.take();
-        let (limit, spare) = (self.project.quota.address, self.spare(ask));
-        let reserved: Result<(Granted, u32), SignedDuration> = self
+        let limit = self.project.quota.address;
+        let reserved: Result<Granted, SignedDuration> = self
             .project
             .store
             .change_ledger(&self.address, &mut self.seen, now, |ledger| {
                 settle(ledger, before, now);
-                if let Some(more) = spare
-                    && let Ok(granted) = ledger.reserve(more, priority, limit, None, now)
-                {
-                    return Ok((granted, ask.most));
-                }
-                let granted = ledger.reserve(ask, priority, limit, None, now)?;
-                Ok((granted, granted.count))
+                ledger.reserve(ask, priority, limit, None, now)
             })
             .await
             .map_err(|error| failed(&error))?;
-        let (granted, count) = match reserved {
+        let granted = match reserved {
             Ok(granted) => granted,
             Err(wait) => {
                 // Nothing was written, the settling neither.
@@ -282,16 +276,9 @@ impl Purse {
             }
         };
         let mut open = Open::new(granted.reservation, now);
-        open.left -= count * ask.each;
+        open.left -= granted.count * ask.each;
         self.open = Some(open);
-        Ok(Taken { count, wait: granted.wait })
-    }
-
-    /// A cheap call is mostly followed by another, or by a get: both are reserved in one write.
-    fn spare(&self, ask: Ask) -> Option<Ask> {
-        let get = self.project.quota.price(Method::MessagesGet);
-        let units = ask.each.saturating_mul(ask.most);
-        (ask.most == 1 && units < get).then(|| Ask::one(units + get))
+        Ok(Taken { count: granted.count, wait: granted.wait })
     }
 
     /// The calls went well: Gmail takes a few more at once again.
@@ -323,7 +310,7 @@ impl Purse {
     /// is not settled counts half a minute longer than its calls took.
     pub async fn settle(&mut self, priority: Priority, now: Timestamp) -> Result<(), StoreError> {
         if let Some(open) = self.open.take()
-            && open.reservation.units >= WORTH_RETURNING
+            && open.reservation.units >= self.project.quota.price(Method::MessagesGet)
         {
             let (store, of) = (&self.project.store, &self.address);
             change(store, of, &mut self.seen, now, |ledger| settle(ledger, Some(open), now)).await?;

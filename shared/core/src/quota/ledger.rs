@@ -170,12 +170,8 @@ impl Ledger {
         limit: Limit,
         now: Timestamp,
     ) -> SignedDuration {
-        let share = limit.of(priority);
-        let worthwhile = match priority {
-            // There is more to fetch than is asked for at once.
-            Priority::Backfill => share / 4,
-            Priority::Poll | Priority::Manual | Priority::Delta => ask.units(count).min(share / 20),
-        };
+        // A share of three seconds: more would lie idle for longer before it is used again.
+        let worthwhile = ask.units(count).min(limit.of(priority) / 20);
         self.window.wait(worthwhile.max(ask.units(ask.least)), priority, limit, now)
     }
 }
