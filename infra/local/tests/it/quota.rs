@@ -11,7 +11,7 @@ use crate::world::{SOON, World, eventually};
 /// What the regime `current` grants an address in any sixty seconds, less what backfills leave to new mail.
 const BACKFILL_A_MINUTE: u64 = 6_000 * 95 / 100;
 /// Messages of the old mail: more than three minutes of quota can fetch.
-const OLD_MAIL: u64 = 1_400;
+const OLD_MAIL: u64 = 1_000;
 
 fn options() -> Options {
     let arguments = ["--quota", "current", "--latency-ms", "60"];
@@ -86,7 +86,7 @@ async fn a_backfill_uses_what_it_may_new_mail_does_not_wait_and_nothing_is_refus
     everything_goes_wrong(&world, old).await;
     world.sim(Method::POST, "quota", &json!({ "regime": "off" })).await;
     for email in [old, busy] {
-        world.until_equal_within("after the faults", email, 10 * SOON).await;
+        world.until_equal_within("after the faults", email, 15 * SOON).await;
     }
 }
 
