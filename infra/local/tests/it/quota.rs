@@ -6,7 +6,10 @@ use local::Options;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::world::{SOON, World, eventually};
+use crate::{
+    queue::Queue,
+    world::{SOON, World, eventually},
+};
 
 /// What the regime `current` grants an address in any sixty seconds, less what backfills leave to new mail.
 const BACKFILL_A_MINUTE: u64 = 6_000 * 95 / 100;
@@ -88,9 +91,10 @@ async fn a_backfill_uses_what_it_may_new_mail_does_not_wait_and_nothing_is_refus
     for email in [old, busy] {
         world.until_equal_within("after the faults", email, 15 * SOON).await;
     }
+    what_only_a_person_can_mend_is_asked_for(&world, busy).await;
 }
 
-/// Every kind of fault for a while, one after the other, under a storm.
+/// Every kind of fault that passes by itself, all at once, under a storm.
 async fn everything_goes_wrong(world: &World, email: &str) {
     let storm = json!({ "per_second": 2, "seconds": 45 });
     world.sim(Method::POST, &format!("mailboxes/{email}/storm"), &storm).await;
@@ -101,6 +105,9 @@ async fn everything_goes_wrong(world: &World, email: &str) {
         json!({ "kind": 429, "reason": "rateLimitExceeded" }),
         json!({ "kind": "retry_after", "seconds": 2 }),
         json!({ "kind": "reset" }),
+        json!({ "kind": "timeout", "count": 2 }),
+        json!({ "kind": "invalidArgument", "method": "messages.get" }),
+        json!({ "kind": "authError", "count": 1 }),
         json!({ "kind": "slow", "milliseconds": 500 }),
         json!({ "kind": "missing_part" }),
         json!({ "kind": "history_lag", "seconds": 2 }),
@@ -109,12 +116,13 @@ async fn everything_goes_wrong(world: &World, email: &str) {
         json!({ "kind": "shifting_pages" }),
         json!({ "kind": "duplicate_push" }),
         json!({ "kind": "drop_push" }),
+        json!({ "kind": "late_push", "milliseconds": 3_000 }),
     ];
     for fault in kinds {
         let mut fault = fault;
         fault["mailbox"] = json!(email);
         fault["probability"] = json!(0.2);
-        fault["count"] = json!(8);
+        fault["count"] = fault.get("count").cloned().unwrap_or_else(|| json!(8));
         world.sim(Method::POST, "faults", &fault).await;
     }
     eventually("the storm has passed", 6 * SOON, async || {
@@ -123,4 +131,39 @@ async fn everything_goes_wrong(world: &World, email: &str) {
     })
     .await;
     world.no_faults().await;
+    // After so many failures in a row it may rest; a look by hand does not wait.
+    let asked = world.api(Method::POST, &format!("/api/sync/{email}"), None).await;
+    assert_eq!(asked.status, 202, "{asked:?}");
+}
+
+/// Every kind of fault that does not pass: the mailbox says whom it waits for, calls nobody meanwhile, and is equal
+/// once it is connected again.
+async fn what_only_a_person_can_mend_is_asked_for(world: &World, email: &str) {
+    let of =
+        |kind: &str, method: &str| json!({ "kind": kind, "method": method, "mailbox": email, "count": 1 });
+    for (kind, method, status) in [
+        ("failedPrecondition", "history.list", "needs_attention"),
+        ("domainPolicy", "history.list", "needs_attention"),
+        ("forbidden", "history.list", "needs_attention"),
+        ("insufficientPermissions", "history.list", "needs_reauth"),
+        ("invalid_grant", "token", "needs_reauth"),
+    ] {
+        if method == "token" {
+            world.sim(Method::POST, "faults", &of("authError", "history.list")).await;
+        }
+        world.sim(Method::POST, "faults", &of(kind, method)).await;
+        world.deliver(email, "INBOX", crate::world::mail(kind)).await;
+        eventually(&format!("{status} after {kind}"), SOON, async || {
+            let seen = world.status(email).await;
+            if seen["status"] == status { Ok(()) } else { Err(seen.to_string()) }
+        })
+        .await;
+        let before = stats(world).await["mailboxes"][email]["methods"].clone();
+        world.deliver(email, "INBOX", crate::world::mail(&format!("after-{kind}"))).await;
+        Queue::new(world, "SyncQueueUrl").until_empty().await;
+        assert_eq!(stats(world).await["mailboxes"][email]["methods"], before, "{kind}: Gmail was called");
+        world.no_faults().await;
+        world.connect(email).await;
+        world.until_equal(&format!("connected again after {kind}"), email).await;
+    }
 }

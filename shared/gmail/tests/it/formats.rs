@@ -255,6 +255,8 @@ async fn a_thread_holds_its_messages_as_single_gets_show_them() {
         let id = gmail.server.deliver(OWNER, raw.as_bytes()).expect("delivered").id.to_string();
         ids.push(id.parse::<MessageId>().expect("an id"));
     }
+    // A thread is in the order of its ids where the dates are the same millisecond's.
+    ids.sort_unstable();
     for content in [Content::Full, Content::Metadata] {
         let mut singles = Vec::new();
         for id in &ids {
