@@ -6,6 +6,7 @@ use jiff::SignedDuration;
 use secrecy::SecretString;
 use sync_core::{
     quota::{Limit, Method, Quota, Regime},
+    rate::Rate,
     sync::Settings,
 };
 use sync_gmail::Endpoint;
@@ -68,6 +69,8 @@ pub struct Config {
     pub fetch_window: usize,
     /// Gmail's prices and limits.
     pub quota: Quota,
+    /// How often a token or session may ask.
+    pub rate: Rate,
     /// How long things are kept.
     pub retention: Retention,
     /// The engine's bounds and intervals.
@@ -103,6 +106,8 @@ impl Config {
         let days = |name, default, most| {
             reader.number::<i64>(name, default, 1..=most).map(|days| SignedDuration::from_hours(24 * days))
         };
+        let probe_interval =
+            SignedDuration::from_mins(reader.number("PROBE_INTERVAL_MINUTES", 60, 10..=10_080)?);
         Ok(Self {
             table: reader.required("TABLE_NAME")?,
             bucket: reader.required("BUCKET_NAME")?,
@@ -129,6 +134,10 @@ impl Config {
             checkpoint: SignedDuration::from_secs(checkpoint),
             fetch_window: reader.number("FETCH_WINDOW", 25, 1..=25)?,
             quota: reader.quota()?,
+            rate: Rate {
+                per_minute: reader.number("TOKEN_REQUESTS_PER_MINUTE", 600, 1..=100_000)?,
+                burst: reader.number("TOKEN_REQUESTS_BURST", 100, 1..=100_000)?,
+            },
             retention: Retention {
                 events: days("EVENTS_KEPT_DAYS", 30, 400)?,
                 deleted_mail: days("DELETED_MAIL_KEPT_DAYS", 30, 3_650)?,
@@ -151,11 +160,8 @@ impl Config {
                 initial_days: reader.number("INITIAL_DAYS", 30, 0..=3_650)?,
                 guard_percent: reader.number("MASS_DELETION_PERCENT", 10, 1..=100)?,
                 guard_messages: reader.number("MASS_DELETION_MESSAGES", 50, 0..=1_000_000)?,
-                probe_interval: SignedDuration::from_mins(reader.number(
-                    "PROBE_INTERVAL_MINUTES",
-                    360,
-                    10..=10_080,
-                )?),
+                probe_interval,
+                quiet_probe_interval: probe_interval.max(Settings::QUIET_PROBE_INTERVAL),
                 ..Settings::default()
             },
         })

@@ -129,6 +129,11 @@ pub(crate) fn token(sha256: &str) -> Key {
     Key::new(format!("K#{sha256}"), "TOKEN")
 }
 
+/// How often a token may still ask.
+pub(crate) fn requests(token_sha256: &str) -> Key {
+    Key::new(format!("K#{token_sha256}"), "REQUESTS")
+}
+
 /// A consent under way, by the SHA-256 of its state.
 pub(crate) fn consent(sha256: &str) -> Key {
     Key::new(format!("S#{sha256}"), "CONSENT")
@@ -177,6 +182,16 @@ pub(crate) fn grant_shard(mailbox: &MailboxId) -> AttributeValue {
 /// One of `0..DUE_SHARDS`, as the index names it for credentials.
 pub(crate) fn grant_shard_name(shard: u8) -> String {
     format!("grant-{shard}")
+}
+
+/// The shard of the `due` index that a mailbox is in which changed since its last probe.
+pub(crate) fn probe_shard(mailbox: &MailboxId) -> AttributeValue {
+    AttributeValue::S(probe_shard_name(shard(mailbox, DUE_SHARDS)))
+}
+
+/// One of `0..DUE_SHARDS`, as the index names it for mailboxes that changed.
+pub(crate) fn probe_shard_name(shard: u8) -> String {
+    format!("probe-{shard}")
 }
 
 /// The shard of the `due` index that a mailbox is in.

@@ -1,5 +1,6 @@
 //! The store's contract, over the real SDK against an emulated AWS.
 
+mod changed;
 mod claims;
 mod commits;
 mod dynamodb_local;
@@ -9,6 +10,7 @@ mod faults;
 mod fixture;
 mod labels;
 mod lease;
+mod limits;
 mod listing;
 mod lists;
 mod lost_answers;
