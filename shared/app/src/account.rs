@@ -207,7 +207,7 @@ impl Account {
 
     /// The visit is over.
     pub async fn settle(&mut self) {
-        let settled = self.purse.settle(self.priority, Timestamp::now()).await;
+        let settled = self.purse.settle(Timestamp::now()).await;
         self.told(settled);
     }
 

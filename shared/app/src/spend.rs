@@ -9,19 +9,17 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use sync_core::{
     Disposition, EmailAddress, Failure, SignedDuration, Timestamp,
-    quota::{Ask, Granted, Ledger, Method, Priority, Quota, Reservation},
+    quota::{Ask, DRAWN_FOR, Granted, Ledger, Method, PartSpent, Priority, Quota, Reservation},
 };
-use sync_store::{LedgerOf, SeenLedger, Store, StoreError};
+use sync_store::{SeenLedger, Store, StoreError};
 use tokio::sync::Mutex;
 
 /// How long a reservation may be drawn on: the last call drawn has the rest of `CALL_MAX` to reach Google.
 const USABLE: SignedDuration = SignedDuration::from_secs(5);
-/// Units of the project that one process holds at most: a second's work of a busy worker.
-const CHUNK_MAX: u32 = 2_000;
-/// What is left of a chunk goes back when it is at least this much; less lapses by itself.
-const WORTH_RETURNING: u32 = 50;
-/// Other ledgers of the project that are tried when one has nothing left.
-const SHARDS_TRIED: u8 = 3;
+/// Units of the project that one process holds at most: half a second's work of a busy worker.
+const CHUNK_MAX: u32 = 1_000;
+/// Other parts of the project that are tried when one has nothing left.
+const PARTS_TRIED: u8 = 3;
 
 /// What came of asking for calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,16 +59,29 @@ pub struct Project {
     chunks: Mutex<BTreeMap<Priority, Chunk>>,
 }
 
-/// A part of the project's quota that this process holds.
+/// Units of the project that this process has drawn.
 #[derive(Default)]
 struct Chunk {
-    shard: u8,
-    seen: Option<SeenLedger>,
-    open: Option<Open>,
+    /// Of which part.
+    part: u8,
+    seen: PartSpent,
+    units: u32,
+    left: u32,
+    until: Timestamp,
+}
+
+impl Chunk {
+    fn left(&self, now: Timestamp) -> u32 {
+        if now < self.until { self.left } else { 0 }
+    }
+
+    fn recently_spent(&self, now: Timestamp) -> u32 {
+        if now < self.until { self.units - self.left } else { 0 }
+    }
 }
 
 impl Project {
-    /// Nothing is reserved yet.
+    /// Nothing is drawn yet.
     pub fn new(store: Store, quota: Quota) -> Self {
         Self { store, quota, chunks: Mutex::default() }
     }
@@ -86,22 +97,21 @@ impl Project {
         let chunk = chunks.entry(priority).or_insert_with(|| self.chunk(rand::random()));
         let all = ask.each.saturating_mul(ask.most);
         let mut wait = SignedDuration::ZERO;
-        if !chunk.open.is_some_and(|open| open.holds(all, now)) {
-            wait = self.lease(chunk, ask, priority, now).await?;
+        if chunk.left(now) < all {
+            wait = self.draw(chunk, ask, priority, now).await?;
         }
-        let Some(open) = chunk.open.as_mut() else { return Ok(Taken { count: 0, wait }) };
-        let count = (open.left / ask.each.max(1)).min(ask.most);
-        open.left -= count * ask.each;
+        let count = (chunk.left(now) / ask.each.max(1)).min(ask.most);
+        chunk.left -= count * ask.each;
         Ok(Taken { count, wait })
     }
 
     fn chunk(&self, dice: u8) -> Chunk {
-        Chunk { shard: dice % self.quota.shards(), ..Chunk::default() }
+        Chunk { part: dice % self.quota.parts(), ..Chunk::default() }
     }
 
-    /// Reserves a new chunk and settles the one before, in one write: twice what the last one was used for, so that a
-    /// busy process writes rarely and an idle one holds nothing. Without room there is no chunk; when there will be.
-    async fn lease(
+    /// Draws a new chunk and brings back what is left of the one before, in one write: twice what was just used, so that
+    /// a busy process writes rarely and an idle one holds nothing. Without room there is no chunk; when there will be.
+    async fn draw(
         &self,
         chunk: &mut Chunk,
         ask: Ask,
@@ -109,30 +119,24 @@ impl Project {
         now: Timestamp,
     ) -> Result<SignedDuration, Failure> {
         let all = ask.each.saturating_mul(ask.most);
-        let recent = chunk.open.filter(|open| now < open.until).map_or(0, |open| open.spent());
-        let most = all.max(recent.saturating_mul(2).min(CHUNK_MAX));
+        let most = all.max(chunk.recently_spent(now).saturating_mul(2).min(CHUNK_MAX));
         let units = Ask { each: 1, least: ask.each.saturating_mul(ask.least), most };
-        // Counted also where Google sets no limit.
-        let day = self.quota.shard_day().unwrap_or(u64::MAX);
-        let mut wait = SignedDuration::ZERO;
-        for _ in 0..SHARDS_TRIED {
-            let before = chunk.open.take();
-            let reserved = self
+        let (part, mut wait) = (self.quota.part(), SignedDuration::ZERO);
+        for _ in 0..PARTS_TRIED {
+            let brings = chunk.left(now);
+            let drawn = self
                 .store
-                .change_ledger(&LedgerOf::Project(chunk.shard), &mut chunk.seen, now, |ledger| {
-                    settle(ledger, before, now);
-                    ledger.reserve(units, priority, self.quota.shard(), Some(day), now)
-                })
+                .draw_quota(chunk.part, &part, &mut chunk.seen, units, brings, priority, now)
                 .await
                 .map_err(|error| failed(&error))?;
-            match reserved {
-                Ok(granted) => {
-                    chunk.open = Some(Open::new(granted.reservation, now));
-                    return Ok(granted.wait);
+            match drawn {
+                Ok(drawn) => {
+                    (chunk.units, chunk.left, chunk.until) = (drawn.units, drawn.units, now + DRAWN_FOR);
+                    return Ok(drawn.wait);
                 }
                 Err(until) => {
                     wait = if wait.is_zero() { until } else { wait.min(until) };
-                    // The chunk before lapses by itself; another ledger may have room.
+                    // What is left of the chunk lapses; another part may have room.
                     *chunk = self.chunk(rand::random());
                 }
             }
@@ -142,29 +146,15 @@ impl Project {
 
     /// Puts back what a purse took and did not spend.
     async fn put_back(&self, units: u32, priority: Priority) {
-        if let Some(open) = self.chunks.lock().await.get_mut(&priority).and_then(|chunk| chunk.open.as_mut())
-        {
-            open.left = (open.left + units).min(open.reservation.units);
+        if let Some(chunk) = self.chunks.lock().await.get_mut(&priority) {
+            chunk.left = (chunk.left + units).min(chunk.units);
         }
-    }
-
-    /// Gives back what is left of a chunk, when it is worth a write.
-    async fn settle(&self, priority: Priority, now: Timestamp) -> Result<(), StoreError> {
-        let mut chunks = self.chunks.lock().await;
-        let Some(chunk) = chunks.get_mut(&priority) else { return Ok(()) };
-        if chunk.open.is_some_and(|open| open.left >= WORTH_RETURNING) {
-            let before = chunk.open.take();
-            let of = LedgerOf::Project(chunk.shard);
-            change(&self.store, &of, &mut chunk.seen, now, |ledger| settle(ledger, before, now)).await?;
-        }
-        Ok(())
     }
 
     /// Google says that the project's day is spent: nobody asks before it turns.
     async fn close(&self, wait: SignedDuration, now: Timestamp) -> Result<(), StoreError> {
-        for shard in 0..self.quota.shards() {
-            let of = LedgerOf::Project(shard);
-            change(&self.store, &of, &mut None, now, |ledger| ledger.close(wait, now)).await?;
+        for part in 0..self.quota.parts() {
+            self.store.close_quota(part, now + wait, now).await?;
         }
         self.chunks.lock().await.clear();
         Ok(())
@@ -174,7 +164,7 @@ impl Project {
 /// What one visit to one mailbox spends.
 pub struct Purse {
     project: Arc<Project>,
-    address: LedgerOf,
+    address: EmailAddress,
     seen: Option<SeenLedger>,
     open: Option<Open>,
     calls: BTreeMap<Method, u64>,
@@ -183,7 +173,6 @@ pub struct Purse {
 impl Purse {
     /// Nothing is reserved yet.
     pub fn new(project: Arc<Project>, address: EmailAddress) -> Self {
-        let address = LedgerOf::Address(address);
         Self { project, address, seen: None, open: None, calls: BTreeMap::new() }
     }
 
@@ -263,7 +252,7 @@ impl Purse {
             .store
             .change_ledger(&self.address, &mut self.seen, now, |ledger| {
                 settle(ledger, before, now);
-                ledger.reserve(ask, priority, limit, None, now)
+                ledger.reserve(ask, priority, limit, now)
             })
             .await
             .map_err(|error| failed(&error))?;
@@ -308,14 +297,14 @@ impl Purse {
 
     /// The visit is over: what was reserved and not spent goes back, as far as it is worth a write. A reservation that
     /// is not settled counts half a minute longer than its calls took.
-    pub async fn settle(&mut self, priority: Priority, now: Timestamp) -> Result<(), StoreError> {
+    pub async fn settle(&mut self, now: Timestamp) -> Result<(), StoreError> {
         if let Some(open) = self.open.take()
             && open.reservation.units >= self.project.quota.price(Method::MessagesGet)
         {
             let (store, of) = (&self.project.store, &self.address);
             change(store, of, &mut self.seen, now, |ledger| settle(ledger, Some(open), now)).await?;
         }
-        self.project.settle(priority, now).await
+        Ok(())
     }
 }
 
@@ -328,7 +317,7 @@ fn settle(ledger: &mut Ledger, open: Option<Open>, now: Timestamp) {
 /// A change that is never refused.
 async fn change(
     store: &Store,
-    of: &LedgerOf,
+    of: &EmailAddress,
     seen: &mut Option<SeenLedger>,
     now: Timestamp,
     mut how: impl FnMut(&mut Ledger),

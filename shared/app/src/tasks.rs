@@ -168,16 +168,16 @@ impl Tasks {
 
     /// Dead letters, and the day's quota. A run is not held up by either.
     async fn measure_what_waits(&self, now: Timestamp) -> Measures {
-        let ledgers = self.store.read_project_ledgers(self.quota.shards());
-        let (letters, ledgers) = tokio::join!(self.queue.dead_letters_depth(), ledgers);
+        let parts = self.store.read_project_quota(self.quota.parts());
+        let (letters, parts) = tokio::join!(self.queue.dead_letters_depth(), parts);
         let mut measures = Measures::default();
         match letters {
             Ok(depth) => measures = measures.count(Metric::DeadLetters, depth.total()),
             Err(error) => tracing::warn!(%error, "nobody knows how many dead letters there are"),
         }
-        match ledgers {
-            Ok(ledgers) => {
-                let spent = ledgers.iter().map(|ledger| ledger.today(now)).sum();
+        match parts {
+            Ok(parts) => {
+                let spent = parts.iter().map(|part| part.today(now)).sum();
                 let percent = self.quota.project_day.map_or(0.0, |day| percent(spent, day));
                 measures = measures.with(Metric::QuotaDayPercent, percent);
             }

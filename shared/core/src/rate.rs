@@ -55,22 +55,32 @@ pub enum Draw {
 impl Rate {
     /// Draws as many requests as there is room for, up to `most`; or the time until there is room for one.
     pub fn draw(self, bucket: Bucket, most: u32, now: Timestamp) -> Result<(u32, Draw), SignedDuration> {
-        let now = now.as_microsecond();
-        let taken = bucket.full_at.saturating_sub(now).max(0);
-        let free = i64::from(self.burst) - ceiling(taken, self.each());
-        let count = u32::try_from(free.clamp(0, i64::from(most))).unwrap_or(0);
-        if count == 0 {
-            let wait = taken - (i64::from(self.burst) - 1) * self.each();
-            return Err(SignedDuration::from_micros(wait.max(1)));
+        match self.free(bucket, self.burst, now).min(most) {
+            0 => Err(self.wait(bucket, self.burst, 1, now)),
+            count => Ok((count, self.change(bucket, self.burst, count, 0, now))),
         }
-        let adds = i64::from(count) * self.each();
-        let draw = if taken == 0 {
-            Draw::Full { full_by: now, full_at: now + adds }
-        } else {
-            let at_most = now + i64::from(self.burst) * self.each() - adds;
-            Draw::More { adds, above: now, at_most }
-        };
-        Ok((count, draw))
+    }
+
+    /// How many may be taken now, if the bucket may hold up to `room`.
+    pub(crate) fn free(self, bucket: Bucket, room: u32, now: Timestamp) -> u32 {
+        let free = i64::from(room) - ceiling(bucket.taken(now), self.each());
+        u32::try_from(free).unwrap_or(0)
+    }
+
+    /// The time until `count` may be taken, if the bucket may hold up to `room`.
+    pub(crate) fn wait(self, bucket: Bucket, room: u32, count: u32, now: Timestamp) -> SignedDuration {
+        let wait = bucket.taken(now) - (i64::from(room) - i64::from(count)) * self.each();
+        SignedDuration::from_micros(wait.max(1))
+    }
+
+    /// What takes `count` and gives `back` others.
+    pub(crate) fn change(self, bucket: Bucket, room: u32, count: u32, back: u32, now: Timestamp) -> Draw {
+        let (adds, above) = (i64::from(count) * self.each(), now.as_microsecond());
+        if bucket.taken(now) == 0 {
+            return Draw::Full { full_by: above, full_at: above + adds };
+        }
+        let adds = adds - i64::from(back) * self.each();
+        Draw::More { adds, above, at_most: above + i64::from(room) * self.each() - adds }
     }
 
     /// Microseconds in which one request is refilled; rounded up, so that the rate is never exceeded.
@@ -80,6 +90,13 @@ impl Rate {
 
     fn chunk_max(self) -> u32 {
         (self.burst / 10).clamp(1, CHUNK_MAX)
+    }
+}
+
+impl Bucket {
+    /// Microseconds until it is full.
+    fn taken(self, now: Timestamp) -> i64 {
+        self.full_at.saturating_sub(now.as_microsecond()).max(0)
     }
 }
 

@@ -51,6 +51,11 @@ impl Store {
 
 fn drawn(draw: Draw, now: Timestamp) -> Change {
     let change = Change::default().set("v", number(SCHEMA_VERSION)).set("ttl", ttl(now + KEPT));
+    draw_on_bucket(change, draw)
+}
+
+/// Draws on the bucket of the row that is changed.
+pub(crate) fn draw_on_bucket(change: Change, draw: Draw) -> Change {
     match draw {
         Draw::Full { full_by, full_at } => change
             .set("full_at", number(full_at))
@@ -58,8 +63,8 @@ fn drawn(draw: Draw, now: Timestamp) -> Change {
             .value(":full_by", number(full_by)),
         Draw::More { adds, above, at_most } => change
             .add("full_at", adds)
-            .when("#full_at > :above AND #full_at <= :at_most")
+            .when("#full_at > :above AND #full_at <= :full_most")
             .value(":above", number(above))
-            .value(":at_most", number(at_most)),
+            .value(":full_most", number(at_most)),
     }
 }

@@ -1,8 +1,8 @@
-//! Quota ledgers as rows: one an address, a few of the project.
+//! Quota ledgers of addresses as rows.
 //!
 //! Whoever wants to spend reads a ledger, decides, and writes it back on condition that nobody else has written
 //! meanwhile. Two tenants may share an address, and Google counts by address: so the row is the address's. A ledger
-//! that TTL has taken is an empty one: it lasts a day longer than what it counts.
+//! that TTL has taken is an empty one: it lasts longer than what it counts.
 
 use sync_core::{EmailAddress, SignedDuration, Timestamp, quota::Ledger};
 
@@ -20,15 +20,6 @@ type Result<T> = std::result::Result<T, StoreError>;
 const TRIES: u32 = 8;
 /// How long a ledger is kept that nobody writes any more.
 const KEPT: SignedDuration = SignedDuration::from_hours(48);
-
-/// Whose ledger.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum LedgerOf {
-    /// An address's, whoever syncs it.
-    Address(EmailAddress),
-    /// One of the project's.
-    Project(u8),
-}
 
 /// A ledger as it was last seen: a guess, to be checked by the next write.
 #[derive(Debug, Clone, Default)]
@@ -52,7 +43,7 @@ impl Store {
     /// `decide` may be called several times; `Err` of it is final only against a ledger that was read now.
     pub async fn change_ledger<T, E>(
         &self,
-        of: &LedgerOf,
+        of: &EmailAddress,
         seen: &mut Option<SeenLedger>,
         now: Timestamp,
         mut decide: impl FnMut(&mut Ledger) -> std::result::Result<T, E>,
@@ -76,7 +67,10 @@ impl Store {
                     return Ok(Err(refused));
                 }
             };
-            match self.update("change ledger", &key(of), written(&ledger, current.version, now)?).await? {
+            match self
+                .update("change ledger", &keys::address_quota(of), written(&ledger, current.version, now)?)
+                .await?
+            {
                 Updated::Done(_) => {
                     *seen = Some(SeenLedger { version: current.version + 1, ledger });
                     return Ok(Ok(decided));
@@ -95,23 +89,9 @@ impl Store {
     }
 
     /// A ledger as it is now.
-    pub async fn read_ledger(&self, of: &LedgerOf) -> Result<SeenLedger> {
-        let item = self.get("read ledger", &key(of)).await?;
+    pub async fn read_ledger(&self, of: &EmailAddress) -> Result<SeenLedger> {
+        let item = self.get("read ledger", &keys::address_quota(of)).await?;
         Ok(item.as_ref().map(seen_from).transpose()?.unwrap_or_default())
-    }
-
-    /// The project's ledgers, as they are now.
-    pub async fn read_project_ledgers(&self, shards: u8) -> Result<Vec<Ledger>> {
-        let keys = (0..shards).map(|shard| key(&LedgerOf::Project(shard))).collect();
-        let items = self.batch_get("read ledgers", keys, None).await?;
-        items.iter().map(|item| seen_from(item).map(|seen| seen.ledger)).collect()
-    }
-}
-
-fn key(of: &LedgerOf) -> keys::Key {
-    match of {
-        LedgerOf::Address(address) => keys::address_quota(address),
-        LedgerOf::Project(shard) => keys::project_quota(*shard),
     }
 }
 

@@ -10,6 +10,7 @@ mod bad_input;
 mod browser;
 mod content;
 mod corpus;
+mod costs;
 mod credentials;
 mod events;
 mod feed;

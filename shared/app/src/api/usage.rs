@@ -71,11 +71,11 @@ pub async fn quota(
     query.finish()?;
     let now = Timestamp::now();
     let quota = state.project.quota();
-    let (today, ledgers) = tokio::try_join!(
+    let (today, parts) = tokio::try_join!(
         state.store.project_usage_today(now),
-        state.store.read_project_ledgers(quota.shards())
+        state.store.read_project_quota(quota.parts())
     )?;
-    let units_today = ledgers.iter().map(|ledger| ledger.today(now)).sum();
+    let units_today = parts.iter().map(|part| part.today(now)).sum();
     Ok(Json(quota_view(today, units_today, quota.project_day, pacific_day_elapsed(now))))
 }
 

@@ -3,6 +3,7 @@
 mod access;
 mod api;
 mod contract;
+mod crowd;
 mod live;
 mod probe;
 mod rotation;

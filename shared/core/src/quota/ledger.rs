@@ -1,16 +1,13 @@
-//! What an address, or one part of the project, has spent of its quota: reserved here before it is spent.
+//! What an address has spent of its quota: reserved here before it is spent.
 //!
 //! A ledger is one row in the table. Whoever wants to call reads it, reserves, and writes it back on condition that
 //! nobody else has; a worker that dies has spent what it reserved. Deliberately absent: waiting. Who gets nothing is
 //! told when to come again.
 
-use jiff::{SignedDuration, Timestamp, civil::Date};
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::{
-    pacific_day, until_next_pacific_day,
-    window::{Limit, Priority, Reservation, Window},
-};
+use super::window::{Limit, Priority, Reservation, Window};
 
 /// Most calls at once for one address, as parts of a batch: more fail in part.
 pub const PARTS_MAX: u32 = 25;
@@ -32,7 +29,7 @@ impl Ask {
         Self { each: units, least: 1, most: 1 }
     }
 
-    fn units(self, count: u32) -> u32 {
+    pub(super) fn units(self, count: u32) -> u32 {
         self.each.saturating_mul(count)
     }
 }
@@ -56,53 +53,30 @@ pub struct Ledger {
     /// Google has named a time before which nothing is to be asked, epoch milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     closed_until: Option<i64>,
-    /// What the day has cost.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    day: Option<Day>,
     /// Calls at once, when fewer than [`PARTS_MAX`].
     #[serde(skip_serializing_if = "Option::is_none")]
     parts: Option<u32>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-struct Day {
-    date: Date,
-    units: u64,
-}
-
 impl Ledger {
     /// Reserves as many calls as there is room for, or says when to come again.
-    ///
-    /// `day` bounds what one day may cost. What backfills leave of the minute they leave of the day too.
     pub fn reserve(
         &mut self,
         ask: Ask,
         priority: Priority,
         limit: Limit,
-        day: Option<u64>,
         now: Timestamp,
     ) -> Result<Granted, SignedDuration> {
         if let Some(wait) = self.closed_for(now) {
             return Err(wait);
         }
-        let today = self.today(now);
-        let day_free = day.map_or(u64::MAX, |units| day_share(units, priority, limit).saturating_sub(today));
-        if day_free < u64::from(ask.units(ask.least)) {
-            return Err(until_next_pacific_day(now));
-        }
-        let free = u64::from(self.window.free(priority, limit, now)).min(day_free);
-        let fits = u32::try_from(free / u64::from(ask.each.max(1))).unwrap_or(u32::MAX);
-        let count = fits.min(ask.most);
+        let count = (self.window.free(priority, limit, now) / ask.each.max(1)).min(ask.most);
         let reserved = (count >= ask.least)
             .then(|| self.window.reserve(ask.units(count), priority, limit, now))
             .flatten();
         let Some(reservation) = reserved else {
             return Err(self.worthwhile_wait(ask, ask.most, priority, limit, now));
         };
-        if day.is_some() {
-            let date = pacific_day(now);
-            self.day = Some(Day { date, units: today + u64::from(reservation.units) });
-        }
         let rest = ask.most - count;
         let wait = if rest == 0 {
             SignedDuration::ZERO
@@ -115,10 +89,6 @@ impl Ledger {
     /// The calls of a reservation are over and cost so much; what is left is given back.
     pub fn settle(&mut self, reservation: Reservation, units: u32, now: Timestamp) {
         self.window.settle(reservation.number, units, now);
-        let left = u64::from(reservation.units.saturating_sub(units));
-        if let Some(day) = self.day.as_mut().filter(|day| day.date == pacific_day(now)) {
-            day.units = day.units.saturating_sub(left);
-        }
     }
 
     /// Google has said that nothing is to be asked for so long.
@@ -151,11 +121,6 @@ impl Ledger {
         self.parts = self.parts.map(|parts| parts + 1).filter(|parts| *parts < PARTS_MAX);
     }
 
-    /// Units of the day so far.
-    pub fn today(&self, now: Timestamp) -> u64 {
-        self.day.filter(|day| day.date == pacific_day(now)).map_or(0, |day| day.units)
-    }
-
     /// Units of the last minute.
     pub fn last_minute(&self, now: Timestamp) -> u64 {
         self.window.held(now)
@@ -174,12 +139,6 @@ impl Ledger {
         let worthwhile = ask.units(count).min(limit.of(priority) / 20);
         self.window.wait(worthwhile.max(ask.units(ask.least)), priority, limit, now)
     }
-}
-
-/// What a priority may fill a day up to.
-fn day_share(units: u64, priority: Priority, limit: Limit) -> u64 {
-    let kept = u64::from(Limit { units: 100, ..limit }.of(priority));
-    units.saturating_sub(units.saturating_mul(100 - kept.min(100)) / 100)
 }
 
 #[cfg(test)]
@@ -202,33 +161,16 @@ mod tests {
         let mut ledger = Ledger::default();
         let mut granted = 0;
         let wait = loop {
-            match ledger.reserve(gets(75), Priority::Backfill, LIMIT, None, now) {
+            match ledger.reserve(gets(75), Priority::Backfill, LIMIT, now) {
                 Ok(some) => granted += some.count,
                 Err(wait) => break wait,
             }
         };
         assert_eq!(granted, 285, "95 percent of 6,000 to the last unit");
         assert!(wait > SignedDuration::from_secs(60), "not settled: as late as it can have been");
-        let delta = ledger.reserve(gets(100), Priority::Delta, LIMIT, None, now).expect("kept for it");
+        let delta = ledger.reserve(gets(100), Priority::Delta, LIMIT, now).expect("kept for it");
         assert_eq!(delta.count, 15);
         assert!(delta.wait > SignedDuration::ZERO);
-    }
-
-    #[test]
-    fn a_day_that_is_spent_ends_at_midnight_in_california_and_backfills_end_before() {
-        let now = at("2026-08-27T10:00:00Z");
-        let mut ledger = Ledger::default();
-        let day = Some(1_000);
-        let some = ledger.reserve(gets(75), Priority::Backfill, LIMIT, day, now).expect("room");
-        assert_eq!(some.count, 47, "95 percent of a thousand units");
-        let wait =
-            ledger.reserve(gets(1), Priority::Backfill, LIMIT, day, now).expect_err("the day is spent");
-        assert_eq!(wait, SignedDuration::from_hours(21));
-        assert_eq!(ledger.reserve(gets(75), Priority::Delta, LIMIT, day, now).expect("kept").count, 3);
-        ledger.settle(some.reservation, 40, now);
-        assert_eq!(ledger.today(now), 100, "what was not spent is given back");
-        assert_eq!(ledger.today(at("2026-08-27T17:00:00Z")), 100);
-        assert_eq!(ledger.today(at("2026-08-28T07:00:00Z")), 0);
     }
 
     #[test]
@@ -237,10 +179,10 @@ mod tests {
         let mut ledger = Ledger::default();
         ledger.close(SignedDuration::from_mins(11), now);
         ledger.close(SignedDuration::from_mins(3), now);
-        let refused = ledger.reserve(Ask::one(2), Priority::Delta, LIMIT, None, now);
+        let refused = ledger.reserve(Ask::one(2), Priority::Delta, LIMIT, now);
         assert_eq!(refused, Err(SignedDuration::from_mins(11)), "the later of two");
         let later = now + SignedDuration::from_mins(11);
-        assert!(ledger.reserve(Ask::one(2), Priority::Delta, LIMIT, None, later).is_ok());
+        assert!(ledger.reserve(Ask::one(2), Priority::Delta, LIMIT, later).is_ok());
     }
 
     #[test]

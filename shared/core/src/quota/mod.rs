@@ -1,10 +1,11 @@
 //! What Gmail charges for a call, and what may still be spent:
 //! <https://developers.google.com/workspace/gmail/api/reference/quota>.
 //!
-//! [`Quota`] is what was agreed with Google: prices and limits. A [`Ledger`] is what an address, or the project,
-//! has spent of it; everything is reserved there before it is spent.
+//! [`Quota`] is what was agreed with Google: prices and limits. A [`Ledger`] is what an address has spent of it, a
+//! [`PartSpent`] what the project has, in parts; everything is taken there before it is spent.
 
 mod ledger;
+mod project;
 mod window;
 
 use std::{collections::BTreeMap, str::FromStr};
@@ -13,6 +14,7 @@ use jiff::{SignedDuration, Timestamp, civil::Date, tz::TimeZone};
 use serde::{Deserialize, Serialize};
 
 pub use ledger::{Ask, Granted, Ledger, PARTS_MAX};
+pub use project::{DRAWN_FOR, DrawOfDay, Drawn, Part, PartSpent};
 pub use window::{CALL_MAX, Limit, Priority, Reservation, Window};
 
 /// Which price list holds: it depends on when the project first used the API.
@@ -154,27 +156,24 @@ impl Quota {
         own.unwrap_or_else(|| u32::try_from(units(method, self.regime)).unwrap_or(u32::MAX))
     }
 
-    /// How many ledgers the project is split into, so that ten thousand workers share no hot key. A small limit
-    /// stays whole: a shard must hold whole batches.
-    pub fn shards(&self) -> u8 {
-        u8::try_from((self.project.units / SHARD_UNITS).clamp(1, SHARDS_MAX)).unwrap_or(1)
+    /// How many parts the project is split into, so that ten thousand workers share no hot row. A small limit stays
+    /// whole: a part must hold whole batches.
+    pub fn parts(&self) -> u8 {
+        u8::try_from((self.project.units / PART_UNITS).clamp(1, PARTS_OF_PROJECT_MAX)).unwrap_or(1)
     }
 
-    /// What one of the project's ledgers may hold in sixty seconds.
-    pub fn shard(&self) -> Limit {
-        Limit { units: self.project.units / u32::from(self.shards()), ..self.project }
-    }
-
-    /// What one of the project's ledgers may grant in a day.
-    pub fn shard_day(&self) -> Option<u64> {
-        self.project_day.map(|units| units / u64::from(self.shards()))
+    /// What each part may spend.
+    pub fn part(&self) -> Part {
+        let parts = u32::from(self.parts());
+        let limit = Limit { units: self.project.units / parts, ..self.project };
+        Part::new(limit, self.project_day.map(|units| units / u64::from(parts)))
     }
 }
 
-/// Units a minute of one of the project's ledgers: a hundred batches, a few writes a second.
-const SHARD_UNITS: u32 = 60_000;
-/// Most ledgers of a project: who asks for what is left of the day reads them all.
-const SHARDS_MAX: u32 = 20;
+/// Units a minute of one part of the project: a hundred batches.
+const PART_UNITS: u32 = 60_000;
+/// Most parts: who asks what the day has spent reads them all.
+const PARTS_OF_PROJECT_MAX: u32 = 20;
 
 /// The day in California, where Google's day turns.
 pub fn pacific_day(now: Timestamp) -> Date {
@@ -219,11 +218,13 @@ mod tests {
     }
 
     #[test]
-    fn the_projects_ledgers_share_its_limit_and_a_small_one_stays_whole() {
+    fn the_projects_parts_share_its_limit_and_a_small_one_stays_whole() {
         let quota = Quota::of(Regime::Current);
-        assert_eq!((quota.shards(), quota.shard().units, quota.shard_day()), (20, 60_000, Some(4_000_000)));
-        let small = Quota { project: Limit { units: 6_000, ..quota.project }, ..quota };
-        assert_eq!((small.shards(), small.shard().units), (1, 6_000));
+        let part = Part::new(Limit { units: 60_000, kept_percent: KEPT_PERCENT }, Some(4_000_000));
+        assert_eq!((quota.parts(), quota.part()), (20, part));
+        let small = Quota { project: Limit { units: 6_000, ..quota.project }, project_day: None, ..quota };
+        let whole = Part::new(Limit { units: 6_000, kept_percent: KEPT_PERCENT }, None);
+        assert_eq!((small.parts(), small.part()), (1, whole));
     }
 
     #[test]
