@@ -29,6 +29,7 @@ fn api_config(config: &Config) -> ApiConfig {
             base_url: config.app_base_url.clone(),
         },
         https: config.app_base_url.as_ref().map(|url| url.starts_with("https://")),
+        probe_interval: config.engine.probe_interval,
         wait_max: ApiConfig::WAIT_MAX,
     }
 }

@@ -1,4 +1,4 @@
-//! Use case: the schedule asks who is due, and whose access token lapses soon.
+//! Use case: the schedule asks who is due, whose access token lapses soon, and who changed since the last probe.
 //!
 //! Due is whatever `due_at` says: a poll, a debt, a continuation whose message was lost, a lease that a
 //! crashed worker left behind. The fan-out only sends hints; a mailbox that is due twice is hinted twice.
@@ -24,6 +24,14 @@ pub enum FanOutError {
 /// Pages of one shard in one tick; what is left is due at the next one.
 const PAGES_MAX: usize = 1_000;
 
+/// Most mailboxes of one shard that one tick has probed: a thousand in all. With a tick in ten minutes, and 25 labels a
+/// mailbox, that is one twentieth of the units that Gmail grants a project a day.
+const PROBES_MAX: u16 = 125;
+/// A tick's probes begin within this, so that they do not take what new mail wants: half of the time between two ticks.
+const PROBES_SPREAD: SignedDuration = SignedDuration::from_mins(5);
+/// Jobs that begin together: as many as one call sends.
+const TOGETHER: usize = 10;
+
 /// How far ahead tokens are refreshed: the task comes hourly.
 const AHEAD: SignedDuration = SignedDuration::from_hours(1);
 
@@ -34,6 +42,11 @@ pub enum Round {
     Due,
     /// Mailboxes whose access tokens lapse within the hour.
     Lapsing,
+    /// Mailboxes that changed since they were last probed, if that is as long ago as this.
+    Changed {
+        /// The latest time of the last probe.
+        before: Timestamp,
+    },
 }
 
 impl Round {
@@ -41,6 +54,15 @@ impl Round {
         match self {
             Self::Due => Trigger::Schedule,
             Self::Lapsing => Trigger::Refresh,
+            Self::Changed { .. } => Trigger::Probe,
+        }
+    }
+
+    /// The time over which its jobs are spread.
+    fn spread(self) -> SignedDuration {
+        match self {
+            Self::Due | Self::Lapsing => SignedDuration::ZERO,
+            Self::Changed { .. } => PROBES_SPREAD,
         }
     }
 
@@ -54,6 +76,11 @@ impl Round {
         match self {
             Self::Due => store.due(now, shard, cursor).await,
             Self::Lapsing => store.lapsing(now + AHEAD, shard, cursor).await,
+            // The rest changed later, and its turn comes later.
+            Self::Changed { before } => {
+                let items = store.changed(before, shard, PROBES_MAX).await?;
+                Ok(Page { items, next: None })
+            }
         }
     }
 }
@@ -102,7 +129,7 @@ async fn fan_out_shard(
 ) -> Result<FannedOut, FanOutError> {
     let longest_due = match round {
         Round::Due => store.longest_due(now, shard).await?,
-        Round::Lapsing => None,
+        Round::Lapsing | Round::Changed { .. } => None,
     };
     let mut cursor: Option<String> = None;
     let mut queued = 0;
@@ -122,8 +149,9 @@ async fn fan_out_shard(
             .map(|job| (job, None))
             .collect();
         queued += jobs.len();
-        if !jobs.is_empty() {
-            queue.send_batch(Lane::Sync, &jobs, SignedDuration::ZERO).await?;
+        for (place, together) in (0..).zip(jobs.chunks(TOGETHER)) {
+            let delay = delay_of(place, jobs.len().div_ceil(TOGETHER), round.spread());
+            queue.send_batch(Lane::Sync, together, delay).await?;
         }
         cursor = page.next;
         if cursor.is_none() {
@@ -132,4 +160,22 @@ async fn fan_out_shard(
     }
     let overdue = longest_due.map_or(SignedDuration::ZERO, |at| now.duration_since(at));
     Ok(FannedOut { queued, overdue })
+}
+
+/// When the jobs at this place of so many begin, evenly over the time.
+fn delay_of(place: i32, places: usize, spread: SignedDuration) -> SignedDuration {
+    spread * place / i32::try_from(places.max(1)).unwrap_or(i32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ticks_jobs_begin_evenly_within_the_time_they_are_spread_over() {
+        let delays: Vec<i64> = (0..5).map(|place| delay_of(place, 5, PROBES_SPREAD).as_secs()).collect();
+        assert_eq!(delays, [0, 60, 120, 180, 240]);
+        assert_eq!(delay_of(3, 5, Round::Due.spread()), SignedDuration::ZERO);
+        assert_eq!(delay_of(0, 0, PROBES_SPREAD), SignedDuration::ZERO);
+    }
 }

@@ -10,6 +10,7 @@ pub mod api;
 pub mod fan_out;
 pub mod live;
 pub mod metrics;
+pub mod probe;
 pub mod receive_push;
 pub mod refresh;
 pub mod report;

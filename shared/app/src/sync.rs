@@ -131,7 +131,7 @@ async fn keep_history(
     };
     // Under a request it is the request's doing; a continuation without one is the second look after news.
     let has_no_request = match trigger {
-        Trigger::Push | Trigger::Schedule | Trigger::Continuation | Trigger::Refresh => true,
+        Trigger::Push | Trigger::Schedule | Trigger::Continuation | Trigger::Refresh | Trigger::Probe => true,
         Trigger::Manual | Trigger::Connect => false,
     };
     let is_own = has_no_request && world.jobs().is_empty();

@@ -27,6 +27,8 @@ pub enum Task {
     Retention,
     /// Have the watch of every mailbox looked at.
     Watch,
+    /// Queue a job for every mailbox that changed since its counters were last compared with Gmail's.
+    Probe,
 }
 
 /// Longest that a run which died keeps others from its task: more than the longest function that runs one, which
@@ -35,7 +37,7 @@ const CLAIM_MAX: SignedDuration = SignedDuration::from_secs(90);
 
 impl Task {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::FanOut, Self::Refresh, Self::Retention, Self::Watch];
+    pub const ALL: [Self; 5] = [Self::FanOut, Self::Refresh, Self::Retention, Self::Watch, Self::Probe];
 
     /// Names under which programs made for other systems ask for a task.
     const ALIASES: [(&str, Self); 2] = [("gmail-sync", Self::FanOut), ("sync-gmail", Self::FanOut)];
@@ -47,6 +49,7 @@ impl Task {
             Self::Refresh => "refresh",
             Self::Retention => "retention",
             Self::Watch => "watch",
+            Self::Probe => "probe",
         }
     }
 
@@ -98,6 +101,8 @@ pub struct Tasks {
     pub queue: Queue,
     /// Gmail's prices and limits.
     pub quota: Quota,
+    /// How old a probe must be before a mailbox that changed since is probed again.
+    pub probe_interval: SignedDuration,
 }
 
 impl Tasks {
@@ -150,6 +155,10 @@ impl Tasks {
                     .count(Metric::MailboxesQueued, fanned.queued as u64)
                     .with(Metric::Overdue, overdue.as_secs_f64());
                 fanned.queued
+            }
+            Task::Probe => {
+                let before = now - self.probe_interval;
+                fan_out(store, queue, Round::Changed { before }, trace, now).await?.queued
             }
             Task::Refresh => fan_out(store, queue, Round::Lapsing, trace, now).await?.queued,
             Task::Retention => queue_upkeep(store, queue, Upkeep::Retention, trace, now).await?,

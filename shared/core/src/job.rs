@@ -25,6 +25,8 @@ pub enum Trigger {
     Continuation,
     /// The mailbox's access token lapses within the hour.
     Refresh,
+    /// The mailbox changed since its counters were last compared.
+    Probe,
 }
 
 /// The hint as the engine takes it.

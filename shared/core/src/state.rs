@@ -288,6 +288,11 @@ impl Scope {
         self.include.is_empty() && self.exclude.is_empty()
     }
 
+    /// Whether Gmail's counters tell how much is inside: nothing counts the mail that wears none of some labels.
+    pub fn is_countable(&self) -> bool {
+        self.exclude.is_empty()
+    }
+
     /// Whether a message that wears these labels is inside.
     pub fn holds(&self, labels: &Labels) -> bool {
         (self.include.is_empty() || !self.include.is_disjoint(labels)) && self.exclude.is_disjoint(labels)

@@ -11,6 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 use lambda_runtime::LambdaEvent;
 use sync_app::{
     metrics::{Measures, Metric},
+    probe::probe,
     refresh::refresh,
     report::Report,
     sync::{Worker, sync},
@@ -63,6 +64,9 @@ async fn work_on(
             let job = Job { mailbox: mailbox.clone(), trigger: *trigger, target: *target, step: *step, lane };
             let looked = match trigger {
                 Trigger::Refresh => refresh(worker, job, trace, owner, checkpoint_at, *sent_at)
+                    .await
+                    .map_err(|error| error.to_string())?,
+                Trigger::Probe => probe(worker, job, trace, owner, checkpoint_at)
                     .await
                     .map_err(|error| error.to_string())?,
                 Trigger::Push

@@ -94,8 +94,13 @@ fn memory_megabytes() -> u64 {
 /// What the cron function needs.
 pub async fn clock(config: &Config) -> Clock {
     let sdk = sdk().await;
-    let (store, queue) = (store(config, &sdk), queue(config, &sdk));
-    Clock { tasks: Tasks { store, queue, quota: config.quota.clone() }, emf: Emf::new(&config.stack, "cron") }
+    let tasks = Tasks {
+        store: store(config, &sdk),
+        queue: queue(config, &sdk),
+        quota: config.quota.clone(),
+        probe_interval: config.engine.probe_interval,
+    };
+    Clock { tasks, emf: Emf::new(&config.stack, "cron") }
 }
 
 /// What a clock must send to run a task over HTTPS.

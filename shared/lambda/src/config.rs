@@ -103,6 +103,8 @@ impl Config {
         let days = |name, default, most| {
             reader.number::<i64>(name, default, 1..=most).map(|days| SignedDuration::from_hours(24 * days))
         };
+        let probe_interval =
+            SignedDuration::from_mins(reader.number("PROBE_INTERVAL_MINUTES", 60, 10..=10_080)?);
         Ok(Self {
             table: reader.required("TABLE_NAME")?,
             bucket: reader.required("BUCKET_NAME")?,
@@ -151,11 +153,8 @@ impl Config {
                 initial_days: reader.number("INITIAL_DAYS", 30, 0..=3_650)?,
                 guard_percent: reader.number("MASS_DELETION_PERCENT", 10, 1..=100)?,
                 guard_messages: reader.number("MASS_DELETION_MESSAGES", 50, 0..=1_000_000)?,
-                probe_interval: SignedDuration::from_mins(reader.number(
-                    "PROBE_INTERVAL_MINUTES",
-                    360,
-                    10..=10_080,
-                )?),
+                probe_interval,
+                quiet_probe_interval: probe_interval.max(Settings::QUIET_PROBE_INTERVAL),
                 ..Settings::default()
             },
         })

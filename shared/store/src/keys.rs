@@ -179,6 +179,16 @@ pub(crate) fn grant_shard_name(shard: u8) -> String {
     format!("grant-{shard}")
 }
 
+/// The shard of the `due` index that a mailbox is in which changed since its last probe.
+pub(crate) fn probe_shard(mailbox: &MailboxId) -> AttributeValue {
+    AttributeValue::S(probe_shard_name(shard(mailbox, DUE_SHARDS)))
+}
+
+/// One of `0..DUE_SHARDS`, as the index names it for mailboxes that changed.
+pub(crate) fn probe_shard_name(shard: u8) -> String {
+    format!("probe-{shard}")
+}
+
 /// The shard of the `due` index that a mailbox is in.
 pub(crate) fn due_shard(mailbox: &MailboxId) -> AttributeValue {
     AttributeValue::S(shard(mailbox, DUE_SHARDS).to_string())

@@ -9,7 +9,7 @@ use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem};
 use sync_core::{MailboxId, sync::Commit};
 
 use crate::{
-    Store, StoreError,
+    Store, StoreError, changed,
     item::{Change, Fields, Item, SCHEMA_VERSION, number},
     keys,
     mailboxes::cancelled,
@@ -52,14 +52,12 @@ impl Store {
                 break;
             }
         }
+        let mut counted = item_of(&counts, sync.commit, true);
+        changed::mark(&mut counted, None, mailbox, sync.progress.probe.at);
         let unchanged = Change::default().when("#commit = :seen").value(":seen", number(sync.commit));
         let items = vec![
             self.transact_check(&keys::sync(mailbox), &unchanged)?,
-            self.transact_put(
-                &keys::labels(mailbox),
-                item_of(&counts, sync.commit, true),
-                &Change::default(),
-            )?,
+            self.transact_put(&keys::labels(mailbox), counted, &Change::default())?,
         ];
         let transacted = self.transact("count labels", items).await?;
         match &transacted {
@@ -71,12 +69,16 @@ impl Store {
         }
     }
 
-    /// What a commit does to the counters, and how many bytes that sends; nothing when it does nothing.
+    /// What a commit does to the counters and their mark, and how many bytes that sends; nothing when it does nothing.
     pub(crate) async fn label_write(&self, commit: &Commit) -> Result<Option<(TransactWriteItem, usize)>> {
-        if commit.labels.is_empty() {
+        let key = keys::labels(&commit.mailbox);
+        if commit.ends_a_probe() {
+            let change = changed::compared(Change::default());
+            return Ok(Some((self.transact_update(&key, &change)?, change.bytes())));
+        }
+        if commit.labels.is_empty() && commit.rows.is_empty() {
             return Ok(None);
         }
-        let key = keys::labels(&commit.mailbox);
         if commit.labels.len() <= ADDS_MAX {
             let names: Vec<(String, i64)> =
                 commit.labels.iter().map(|(label, count)| (format!("{PREFIX}{label}"), *count)).collect();
@@ -84,6 +86,7 @@ impl Store {
                 .set("v", number(SCHEMA_VERSION))
                 .set("as_of", number(commit.after + 1))
                 .add_each(names.iter().map(|(name, count)| (name.as_str(), *count)));
+            let change = changed::marked(change, commit);
             return Ok(Some((self.transact_update(&key, &change)?, change.bytes())));
         }
         // More than an expression holds: the whole item anew, if nobody has written it since.
@@ -100,7 +103,8 @@ impl Store {
             None => Change::default().when("attribute_not_exists(#as_of)"),
             Some(seen) => Change::default().when("#as_of = :seen").value(":seen", number(seen)),
         };
-        let item = item_of(&counts, commit.after + 1, found.as_ref().is_some_and(is_whole));
+        let mut item = item_of(&counts, commit.after + 1, found.as_ref().is_some_and(is_whole));
+        changed::mark(&mut item, found.as_ref(), &commit.mailbox, commit.progress.probe.at);
         let bytes = item.keys().map(|name| name.len() + 8).sum();
         Ok(Some((self.transact_put(&key, item, &guard)?, bytes)))
     }

@@ -14,6 +14,7 @@ use sync_core::SignedDuration;
 
 mod audit;
 mod bodies;
+mod changed;
 mod claims;
 mod commit;
 mod consents;
@@ -69,8 +70,8 @@ pub use types::{
 pub use usage::{DayUsage, USAGE_DAYS_MAX, VisitUsage};
 pub use vault::KEYS_KEPT;
 
-/// How many shards the index `due` has for mailboxes, and as many again for their credentials: whoever walks it
-/// reads each of `0..DUE_SHARDS`.
+/// How many shards the index `due` has for mailboxes, and as many again for their credentials and for those that changed
+/// since their last probe: whoever walks it reads each of `0..DUE_SHARDS`.
 pub const DUE_SHARDS: u8 = 8;
 /// How many shards the list of all mailboxes has: upkeep reads each of `0..REGISTRY_SHARDS`.
 pub const REGISTRY_SHARDS: u8 = 8;

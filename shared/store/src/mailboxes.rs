@@ -2,6 +2,7 @@
 //!
 //! One mailbox for a tenant and an address, guaranteed by the key `ADDRESS#` of the tenant's partition.
 
+use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
 use sync_core::{
     EmailAddress, Generation, MailboxId, TenantId, Timestamp,
     state::{Aliases, Content, Lease, Progress, Status, Sync, Totals},
@@ -307,13 +308,7 @@ impl Store {
             Some(position) => Some(due_position(shard, sk, &position)?),
         };
         let answer = self
-            .dynamo
-            .query()
-            .table_name(&self.config.table)
-            .index_name(keys::INDEX_DUE)
-            .key_condition_expression("due_shard = :shard AND due_at <= :until")
-            .expression_attribute_values(":shard", text(shard))
-            .expression_attribute_values(":until", time(until))
+            .due_query(shard, until)
             .limit(DUE_PAGE)
             .set_exclusive_start_key(start)
             .send()
@@ -331,16 +326,21 @@ impl Store {
         Ok(Page { items: items.iter().map(mailbox_of_partition).collect::<Result<_>>()?, next })
     }
 
-    /// Since when the mailbox of a shard is due that has been due for longest.
-    pub async fn longest_due(&self, now: Timestamp, shard: u8) -> Result<Option<Timestamp>> {
-        let answer = self
-            .dynamo
+    /// What a shard of the index `due` has until then, earliest first.
+    pub(crate) fn due_query(&self, shard: &str, until: Timestamp) -> QueryFluentBuilder {
+        self.dynamo
             .query()
             .table_name(&self.config.table)
             .index_name(keys::INDEX_DUE)
-            .key_condition_expression("due_shard = :shard AND due_at <= :now")
-            .expression_attribute_values(":shard", text(shard.to_string()))
-            .expression_attribute_values(":now", time(now))
+            .key_condition_expression("due_shard = :shard AND due_at <= :until")
+            .expression_attribute_values(":shard", text(shard))
+            .expression_attribute_values(":until", time(until))
+    }
+
+    /// Since when the mailbox of a shard is due that has been due for longest.
+    pub async fn longest_due(&self, now: Timestamp, shard: u8) -> Result<Option<Timestamp>> {
+        let answer = self
+            .due_query(&shard.to_string(), now)
             .limit(1)
             .send()
             .await
@@ -384,7 +384,7 @@ fn mailbox_ids(items: &[Item]) -> Result<Vec<MailboxId>> {
 }
 
 /// The mailbox that a key of its partition names.
-fn mailbox_of_partition(item: &Item) -> Result<MailboxId> {
+pub(crate) fn mailbox_of_partition(item: &Item) -> Result<MailboxId> {
     let pk = Fields::new("due index", item).text("pk")?;
     let id = pk.strip_prefix("M#").and_then(|id| id.parse().ok());
     id.ok_or_else(|| StoreError::corrupt("due index", "attribute pk"))

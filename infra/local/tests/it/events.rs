@@ -220,6 +220,9 @@ async fn every_payload_runs_its_function_under_lambdas_emulator_and_the_table_sh
         assert_eq!(ticked, json!({ "queued": 1, "already_running": false }), "{task}: alice's mailbox");
         assert!(!functions.run_of(task).await.is_empty(), "{task}");
     }
+    // Whether the mailbox is to be probed depends on what the looks above did.
+    assert_eq!(functions.invoke("cron-probe").await["already_running"], false);
+    assert!(!functions.run_of("probe").await.is_empty());
 }
 
 #[tokio::test]

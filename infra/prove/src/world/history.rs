@@ -114,7 +114,7 @@ fn setting(dice: &mut Dice, mutant: Option<Guard>) -> (Setting, u32, u32) {
         guard_messages: [50, 50, 50, 2][dice.below(4) as usize],
         guard_percent: 10,
         // A net below the net would hide what falls through the first: probes in one history of ten.
-        probe_interval: hours(6),
+        quiet_probe_interval: hours(6),
         repair_interval: hours(24),
         mutant: mutant.map_or(Mutant::NONE, Mutant::without),
         ..Settings::default()

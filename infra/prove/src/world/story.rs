@@ -83,6 +83,7 @@ pub fn job(job: &Job) -> String {
         (Trigger::Manual, _) => "somebody asked".into(),
         (Trigger::Connect, _) => "the mailbox was connected".into(),
         (Trigger::Refresh, _) => "the access token was refused when it was to be refreshed".into(),
+        (Trigger::Probe, _) => "the counters are to be compared".into(),
         (Trigger::Continuation, _) => match job.step {
             Some(step) => format!("a continuation of step {step}"),
             None => "a hint to look again".into(),

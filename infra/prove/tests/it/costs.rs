@@ -94,6 +94,24 @@ fn expired_history_is_written_down_as_work_and_a_listing_alone_deletes_nothing()
 }
 
 #[test]
+fn a_probe_comes_when_the_last_is_old_enough_for_whoever_asks() {
+    let mut bench = Bench::copied(2);
+    let mut counts = |minutes: i64, trigger| {
+        bench.pass(minutes * 60);
+        let job = bench.job(trigger, Lane::Sync);
+        let trace = bench.run(job);
+        bench.drain();
+        trace.iter().filter(|name| *name == "CountLabels").count()
+    };
+    assert_eq!(counts(1, Trigger::Probe), 1, "the first");
+    assert_eq!(counts(59, Trigger::Probe), 0, "the last is not an hour old");
+    assert_eq!(counts(1, Trigger::Probe), 1);
+    assert_eq!(counts(70, Trigger::Schedule), 0, "a poll is in no hurry");
+    assert_eq!(counts(300, Trigger::Push), 0, "who brings news does not wait for counters");
+    assert_eq!(counts(0, Trigger::Schedule), 1);
+}
+
+#[test]
 fn a_busy_mailbox_is_asked_for_and_left_alone() {
     let mut bench = Bench::copied(1);
     let job = bench.job(Trigger::Schedule, Lane::Sync);

@@ -39,8 +39,12 @@ async fn run(
     authorize(&state, &headers).await?;
     let task = Task::named(&name).ok_or_else(unknown)?;
     Query::parse(&query.unwrap_or_default()).finish()?;
-    let quota = state.project.quota().clone();
-    let tasks = Tasks { store: state.store.clone(), queue: state.queue.clone(), quota };
+    let tasks = Tasks {
+        store: state.store.clone(),
+        queue: state.queue.clone(),
+        quota: state.project.quota().clone(),
+        probe_interval: state.config.probe_interval,
+    };
     let now = Timestamp::now();
     let report = tasks.run(task, &trace, now).await;
     let mut response = match report.outcome {

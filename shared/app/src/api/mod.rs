@@ -91,6 +91,8 @@ pub struct ApiConfig {
     pub consent: ConsentConfig,
     /// Whether people reach this over HTTPS, when that is known. Otherwise the request says so.
     pub https: Option<bool>,
+    /// How old a probe must be before a mailbox that changed since is probed again.
+    pub probe_interval: SignedDuration,
     /// Longest `?wait=true`: 25 seconds, because the gateway ends at 30.
     pub wait_max: Duration,
 }

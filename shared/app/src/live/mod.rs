@@ -76,7 +76,7 @@ pub fn priority_of(job: &Job) -> Priority {
         // Between slices somebody asked: that is new mail.
         (Lane::Backfill, _) | (Lane::Sync, Trigger::Push | Trigger::Continuation) => Priority::Delta,
         (Lane::Sync, Trigger::Manual | Trigger::Connect) => Priority::Manual,
-        (Lane::Sync, Trigger::Schedule | Trigger::Refresh) => Priority::Poll,
+        (Lane::Sync, Trigger::Schedule | Trigger::Refresh | Trigger::Probe) => Priority::Poll,
     }
 }
 

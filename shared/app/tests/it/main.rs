@@ -4,6 +4,7 @@ mod access;
 mod api;
 mod contract;
 mod live;
+mod probe;
 mod rotation;
 mod spend;
 mod upkeep;

@@ -54,6 +54,11 @@ impl Commit {
     pub const MESSAGES_MAX: usize = 30;
     /// Most requests one commit closes: a job row and its open marker each.
     pub const CLOSED_MAX: usize = 4;
+
+    /// Whether it writes down what comparing the counters has found, and so nothing else.
+    pub fn ends_a_probe(&self) -> bool {
+        self.rows.is_empty() && self.progress.probe.at == Some(self.now)
+    }
 }
 
 /// A change of one message row.

@@ -56,7 +56,7 @@ impl Engine {
     pub(super) fn resting_until(&self, held: &Held, now: Timestamp) -> Option<Timestamp> {
         match self.job.trigger {
             Trigger::Manual | Trigger::Connect => None,
-            Trigger::Push | Trigger::Schedule | Trigger::Continuation | Trigger::Refresh => {
+            Trigger::Push | Trigger::Schedule | Trigger::Continuation | Trigger::Refresh | Trigger::Probe => {
                 held.sync.progress.errors.cooldown_until.filter(|until| *until > now)
             }
         }

@@ -34,15 +34,21 @@ impl Engine {
     pub(super) fn probe_or_rest(&mut self, held: &mut Held, now: Timestamp) -> Next {
         let is_asked = held.requests.iter().any(|request| request.kind == JobKind::Probe);
         let probe = &held.sync.progress.probe;
-        let is_old = probe.at.is_none_or(|at| now.duration_since(at) >= self.settings.probe_interval);
-        let is_time = is_old && (self.job.trigger == Trigger::Schedule || probe.drift > 0);
+        let (interval, comes_by_itself) = match self.job.trigger {
+            Trigger::Probe => (self.settings.probe_interval, true),
+            // Also where nothing changed, as far as is known: what was missed has changed nothing here.
+            Trigger::Schedule => (self.settings.quiet_probe_interval, true),
+            Trigger::Push | Trigger::Manual | Trigger::Connect | Trigger::Continuation | Trigger::Refresh => {
+                (self.settings.quiet_probe_interval, false)
+            }
+        };
+        let is_old = probe.at.is_none_or(|at| now.duration_since(at) >= interval);
+        let is_time = is_old && (comes_by_itself || probe.drift > 0);
         let scope = &held.sync.scope;
-        // Nothing counts the mail that wears none of some labels.
-        let countable = scope.exclude.is_empty();
         // What is still on its way is no drift.
         if held.probed
             || !(is_asked || is_time)
-            || !countable
+            || !scope.is_countable()
             || !owes_nothing(held)
             || held.wake_at.is_some()
         {

@@ -30,12 +30,19 @@ pub struct Settings {
     pub guard_percent: u32,
     /// Messages that a comparison may find gone, however small the mailbox.
     pub guard_messages: u64,
-    /// How old a probe may get before a poll makes another.
+    /// How old a probe must be before a mailbox that changed since is probed again.
     pub probe_interval: SignedDuration,
+    /// How old a probe may get before a poll makes another, whether anything changed or not.
+    pub quiet_probe_interval: SignedDuration,
     /// Shortest time between two comparisons that a probe begins.
     pub repair_interval: SignedDuration,
     /// The guard that is left out, for proofs only.
     pub mutant: Mutant,
+}
+
+impl Settings {
+    /// Polls come whether anything changed or not, and a probe costs more than ten of them.
+    pub const QUIET_PROBE_INTERVAL: SignedDuration = SignedDuration::from_hours(6);
 }
 
 impl Default for Settings {
@@ -52,7 +59,8 @@ impl Default for Settings {
             glance: SignedDuration::from_secs(1),
             guard_percent: 10,
             guard_messages: 50,
-            probe_interval: SignedDuration::from_hours(6),
+            probe_interval: SignedDuration::from_hours(1),
+            quiet_probe_interval: Self::QUIET_PROBE_INTERVAL,
             repair_interval: SignedDuration::from_hours(24),
             mutant: Mutant::NONE,
         }

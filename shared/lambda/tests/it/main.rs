@@ -221,6 +221,7 @@ fn the_code_and_the_template_have_the_same_defaults() {
         default("SyncIntervalWithoutWatchMinutes")
     );
     assert_eq!(engine.visibility_grace.as_secs().to_string(), default("VisibilityGraceSeconds"));
+    assert_eq!(engine.probe_interval.as_mins().to_string(), default("ProbeIntervalMinutes"));
     assert_eq!(engine.initial_newest.to_string(), default("InitialNewest"));
     assert_eq!(engine.initial_days.to_string(), default("InitialDays"));
 }

@@ -342,8 +342,8 @@ async fn a_full_commit_fits_and_more_is_refused_with_its_size() {
     let owed = (1..=full).map(|id| OwedWrite::Clear(MessageId(id))).collect();
     apply(&world, &commit(&held, rows(full), owed)).await;
     let too_many = commit(&world.sync(&mailbox).await, rows(100), Vec::new());
-    let error = world.store.commit(&too_many).await.expect_err("101 items");
-    assert!(matches!(error, StoreError::TooLarge { actual: 101, max: 100, .. }), "{error}");
+    let error = world.store.commit(&too_many).await.expect_err("102 items");
+    assert!(matches!(error, StoreError::TooLarge { actual: 102, max: 100, .. }), "{error}");
     let mut scanned = Vec::new();
     let mut after = None;
     loop {

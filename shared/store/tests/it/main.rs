@@ -1,5 +1,6 @@
 //! The store's contract, over the real SDK against an emulated AWS.
 
+mod changed;
 mod claims;
 mod commits;
 mod dynamodb_local;

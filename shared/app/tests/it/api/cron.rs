@@ -30,6 +30,16 @@ async fn due(world: &World) -> MailboxId {
     id
 }
 
+/// The same tasks as the cloud's clock runs.
+fn tasks(world: &World) -> Tasks {
+    Tasks {
+        store: world.store.clone(),
+        queue: world.clients.queue.clone(),
+        quota: world.clients.project.quota().clone(),
+        probe_interval: SignedDuration::from_hours(1),
+    }
+}
+
 /// Jobs that were queued, in all.
 async fn queued(world: &World) -> u64 {
     world.clients.queue.depth(Lane::Sync).await.expect("a depth").ready
@@ -104,8 +114,7 @@ async fn a_run_beside_another_is_refused_until_that_one_ends_or_its_time_is_up()
     let seconds: i64 = refused.header("retry-after").parse().expect("seconds");
     assert!((1..=60).contains(&seconds), "{seconds}");
     // A tick of the cloud's clock meets the same claim.
-    let quota = world.clients.project.quota().clone();
-    let tasks = Tasks { store: world.store.clone(), queue: world.clients.queue.clone(), quota };
+    let tasks = tasks(&world);
     let ticked = tasks.run(Task::FanOut, "trace", now).await.outcome.expect("answered");
     assert!(matches!(ticked, Ran::AlreadyRunning(_)), "{ticked:?}");
     // The other run died: its time is up.

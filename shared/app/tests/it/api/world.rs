@@ -117,6 +117,7 @@ impl World {
             watch_topic: Some("projects/p/topics/t".into()),
             consent: ConsentConfig { page, redirect_uri: None, base_url: None },
             https: None,
+            probe_interval: SignedDuration::from_hours(1),
             wait_max: WAIT_MAX,
         };
         let project = Arc::new(Project::new(store.clone(), Quota::of(Regime::Current)));
