@@ -30,6 +30,7 @@ fn api_config(config: &Config) -> ApiConfig {
         },
         https: config.app_base_url.as_ref().map(|url| url.starts_with("https://")),
         probe_interval: config.engine.probe_interval,
+        rate: config.rate,
         wait_max: ApiConfig::WAIT_MAX,
     }
 }

@@ -8,6 +8,7 @@ pub mod account;
 mod aliases;
 pub mod api;
 pub mod fan_out;
+pub mod limiter;
 pub mod live;
 pub mod metrics;
 pub mod probe;

@@ -10,6 +10,7 @@ pub mod lease;
 pub mod message;
 pub mod owed;
 pub mod quota;
+pub mod rate;
 pub mod retry;
 pub mod state;
 pub mod sync;

@@ -6,6 +6,7 @@ use jiff::SignedDuration;
 use secrecy::SecretString;
 use sync_core::{
     quota::{Limit, Method, Quota, Regime},
+    rate::Rate,
     sync::Settings,
 };
 use sync_gmail::Endpoint;
@@ -68,6 +69,8 @@ pub struct Config {
     pub fetch_window: usize,
     /// Gmail's prices and limits.
     pub quota: Quota,
+    /// How often a token or session may ask.
+    pub rate: Rate,
     /// How long things are kept.
     pub retention: Retention,
     /// The engine's bounds and intervals.
@@ -131,6 +134,10 @@ impl Config {
             checkpoint: SignedDuration::from_secs(checkpoint),
             fetch_window: reader.number("FETCH_WINDOW", 25, 1..=25)?,
             quota: reader.quota()?,
+            rate: Rate {
+                per_minute: reader.number("TOKEN_REQUESTS_PER_MINUTE", 600, 1..=100_000)?,
+                burst: reader.number("TOKEN_REQUESTS_BURST", 100, 1..=100_000)?,
+            },
             retention: Retention {
                 events: days("EVENTS_KEPT_DAYS", 30, 400)?,
                 deleted_mail: days("DELETED_MAIL_KEPT_DAYS", 30, 3_650)?,

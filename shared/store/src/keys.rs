@@ -129,6 +129,11 @@ pub(crate) fn token(sha256: &str) -> Key {
     Key::new(format!("K#{sha256}"), "TOKEN")
 }
 
+/// How often a token may still ask.
+pub(crate) fn requests(token_sha256: &str) -> Key {
+    Key::new(format!("K#{token_sha256}"), "REQUESTS")
+}
+
 /// A consent under way, by the SHA-256 of its state.
 pub(crate) fn consent(sha256: &str) -> Key {
     Key::new(format!("S#{sha256}"), "CONSENT")

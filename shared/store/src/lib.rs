@@ -28,6 +28,7 @@ mod jobs;
 mod keys;
 mod labels;
 mod lease;
+mod limits;
 mod listing;
 mod lists;
 mod mailboxes;

@@ -125,12 +125,17 @@ pub(super) async fn still_connects(
     Ok(found.filter(connects).map(|token| token.name))
 }
 
+/// A token's row, for one request of it: 401 for one that is not good, 429 for one that asks too often.
 async fn find(state: &ApiState, raw: &SecretString, kind: TokenKind) -> Result<TokenRow, Problem> {
-    let found = state.store.find_token(raw, Timestamp::now()).await?;
-    found.filter(|token| token.kind == kind).ok_or_else(Problem::unauthorized)
+    let now = Timestamp::now();
+    let found = state.store.find_token(raw, now).await?;
+    let token = found.filter(|token| token.kind == kind).ok_or_else(Problem::unauthorized)?;
+    // After the token was found: strangers make no rows.
+    let let_through = state.limiter.let_through(&token_sha256(raw), now).await?;
+    let_through.map(|()| token).map_err(Problem::too_often)
 }
 
-/// An API token's row; 401 for anything else.
+/// An API token's row, as one request of it.
 pub(super) async fn api_token(state: &ApiState, raw: &SecretString) -> Result<TokenRow, Problem> {
     find(state, raw, TokenKind::Api).await
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use axum::{
     Extension, Json, Router,
     extract::{Path, RawQuery, State},
-    http::{HeaderMap, HeaderValue, StatusCode, header},
+    http::{HeaderMap, StatusCode},
     response::{IntoResponse, Response},
     routing::get,
 };
@@ -76,9 +76,6 @@ fn unknown() -> Problem {
 
 /// 409, and when it is worth another try at the latest.
 fn already_running(task: Task, until: Timestamp, now: Timestamp) -> Response {
-    let seconds = (until.as_second() - now.as_second()).max(1);
     let detail = format!("Another run of {} is under way; at most until {until}.", task.name());
-    let mut response = Problem::conflict(detail).into_response();
-    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
-    response
+    Problem::conflict(detail).retry_after(until.duration_since(now)).into_response()
 }

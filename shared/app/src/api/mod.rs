@@ -2,10 +2,9 @@
 //!
 //! Invariant: every route is authenticated but `/health`, sign-in, the way back from Google's consent page (whose
 //! state was given to an authenticated caller) and the static files; the clock has a secret of its own. Each answers
-//! only about the caller's own tenant. Handlers parse, call the store, and answer; a sync is only ever *asked* for
+//! only about the caller's own tenant, and so many times a minute. Handlers parse, call the store, and answer; a sync is only ever *asked* for
 //! here, never done. What is read comes from the replica; Gmail is called to connect and let go, to check a label
-//! that somebody selects, to say where counters differ, and for a body that was not fetched with its mail. Deliberately
-//! absent: rate limits.
+//! that somebody selects, to say where counters differ, and for a body that was not fetched with its mail.
 
 mod attachments;
 mod audit;
@@ -55,6 +54,7 @@ use axum::{
 use sync_core::{
     EmailAddress, MailboxId, SignedDuration, Timestamp,
     quota::{Method, Priority},
+    rate::Rate,
 };
 use sync_gmail::{ClientCredentials, GmailClient, GmailError};
 use sync_queue::Queue;
@@ -63,6 +63,7 @@ use tower_http::set_header::SetResponseHeaderLayer;
 
 use crate::{
     account::{Account, Gmail},
+    limiter::Limiter,
     live::Clients,
     spend::{Project, Purse, out_of_quota},
 };
@@ -93,6 +94,8 @@ pub struct ApiConfig {
     pub https: Option<bool>,
     /// How old a probe must be before a mailbox that changed since is probed again.
     pub probe_interval: SignedDuration,
+    /// How often each token and each session may ask.
+    pub rate: Rate,
     /// Longest `?wait=true`: 25 seconds, because the gateway ends at 30.
     pub wait_max: Duration,
 }
@@ -114,6 +117,8 @@ pub struct ApiState {
     oauth: ClientCredentials,
     /// The project's quota.
     project: Arc<Project>,
+    /// How often callers may ask.
+    limiter: Limiter,
     /// Settings.
     config: ApiConfig,
     /// What a clock sends; without it nobody runs a task over HTTPS.
@@ -129,6 +134,7 @@ impl ApiState {
     pub fn new(clients: Clients, config: ApiConfig) -> Self {
         let Clients { store, queue, gmail, oauth, project } = clients;
         Self {
+            limiter: Limiter::new(store.clone(), config.rate),
             store,
             queue,
             gmail,

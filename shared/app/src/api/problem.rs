@@ -12,6 +12,7 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
+use jiff::SignedDuration;
 use serde::Serialize;
 use sync_store::StoreError;
 use tracing::Instrument as _;
@@ -26,6 +27,8 @@ pub struct Problem {
     status: StatusCode,
     detail: String,
     errors: Vec<FieldError>,
+    /// Seconds.
+    retry_after: Option<i64>,
 }
 
 /// What is wrong with one field of the request.
@@ -53,7 +56,7 @@ struct Wire<'a> {
 impl Problem {
     /// A problem of this status; `detail` is one sentence for the caller.
     pub fn new(status: StatusCode, detail: impl Into<String>) -> Self {
-        Self { status, detail: detail.into(), errors: Vec::new() }
+        Self { status, detail: detail.into(), errors: Vec::new(), retry_after: None }
     }
 
     /// 400: these fields are wrong.
@@ -62,7 +65,7 @@ impl Problem {
             [one] => format!("{}: {}.", one.field, one.message),
             several => format!("{} fields of the request are not valid.", several.len()),
         };
-        Self { status: StatusCode::BAD_REQUEST, detail, errors }
+        Self { errors, ..Self::new(StatusCode::BAD_REQUEST, detail) }
     }
 
     /// 400: this field is wrong.
@@ -88,6 +91,19 @@ impl Problem {
     /// 409: the request is fine, the state is not.
     pub fn conflict(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::CONFLICT, detail)
+    }
+
+    /// 429: this token or session has asked as often as it may.
+    pub fn too_often(wait: SignedDuration) -> Self {
+        let detail = "This token asks too often; retry-after says in how many seconds it may again.";
+        Self::new(StatusCode::TOO_MANY_REQUESTS, detail).retry_after(wait)
+    }
+
+    /// The same problem, worth another try after that time.
+    #[must_use]
+    pub fn retry_after(self, wait: SignedDuration) -> Self {
+        let seconds = wait.as_secs() + i64::from(wait.subsec_nanos() > 0);
+        Self { retry_after: Some(seconds.max(1)), ..self }
     }
 
     /// 503: something this depends on does not answer; trying again helps.
@@ -233,6 +249,9 @@ fn write(mut response: Response, instance: &str, correlation_id: &str) -> Respon
     headers.remove(header::CONTENT_LENGTH);
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if let Some(seconds) = problem.retry_after {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
     if status == StatusCode::UNAUTHORIZED {
         headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }

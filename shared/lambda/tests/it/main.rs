@@ -100,7 +100,7 @@ fn complete(name: &str) -> Option<String> {
     Some(match name {
         "GMAIL_API_URL" | "GOOGLE_OAUTH_URL" | "GOOGLE_CERTS_URL" | "GOOGLE_AUTH_URL" => return None,
         "APP_BASE_URL" | "GOOGLE_REDIRECT_URI" => "https://mail.example.com".to_owned(),
-        name if name.starts_with("QUOTA_") => return None,
+        name if name.starts_with("QUOTA_") || name.starts_with("TOKEN_REQUESTS_") => return None,
         "WORKER_TIMEOUT_SECONDS" => "900".to_owned(),
         "WATCH" => "yes".to_owned(),
         name if name.ends_with("_SECONDS") || name.ends_with("_MINUTES") => "60".to_owned(),
@@ -223,6 +223,8 @@ fn the_code_and_the_template_have_the_same_defaults() {
     assert_eq!(engine.visibility_grace.as_secs().to_string(), default("VisibilityGraceSeconds"));
     assert_eq!(engine.probe_interval.as_mins().to_string(), default("ProbeIntervalMinutes"));
     assert_eq!(engine.initial_newest.to_string(), default("InitialNewest"));
+    assert_eq!(config.rate.per_minute.to_string(), default("TokenRequestsPerMinute"));
+    assert_eq!(config.rate.burst.to_string(), default("TokenRequestsBurst"));
     assert_eq!(engine.initial_days.to_string(), default("InitialDays"));
 }
 

@@ -10,6 +10,7 @@ mod faults;
 mod fixture;
 mod labels;
 mod lease;
+mod limits;
 mod listing;
 mod lists;
 mod lost_answers;

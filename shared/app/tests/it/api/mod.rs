@@ -6,6 +6,7 @@ mod content;
 mod cron;
 mod emails;
 mod integrations;
+mod limits;
 mod operations;
 mod references;
 mod routes;

@@ -23,6 +23,7 @@ use sync_core::{
     HistoryId, MailboxId, MessageId, SignedDuration, TenantId, ThreadId, Timestamp,
     message::{Address, BodyForm, Envelope, Message},
     quota::{Quota, Regime},
+    rate::Rate,
     state::{Progress, Status, Totals},
     sync::{Acquired, Commit, Committed, JobClose, Released, RowWrite},
 };
@@ -64,6 +65,7 @@ pub struct World {
     pub encryption_secret_id: String,
     /// The name of its table.
     pub table: String,
+    config: ApiConfig,
     _stack: MiniStack,
 }
 
@@ -99,6 +101,11 @@ pub fn tenant(name: &str) -> TenantId {
 
 impl World {
     pub async fn new() -> Self {
+        Self::with_rate(Rate { per_minute: 100_000, burst: 100_000 }).await
+    }
+
+    /// One whose callers may ask so often.
+    pub async fn with_rate(rate: Rate) -> Self {
         let stack = MiniStack::start().expect("an emulator: run `make tools`");
         let sdk = sdk(stack.endpoint()).await;
         let unique = uuid::Uuid::new_v4().simple().to_string();
@@ -109,23 +116,24 @@ impl World {
         let page = Endpoint::parse(&format!("{}/o/oauth2/v2/auth", gmail.uri())).expect("a local endpoint");
         let client = GmailClient::new(GmailConfig::new(endpoint.clone(), endpoint)).expect("a client");
         let oauth = ClientCredentials { client_id: "id".into(), client_secret: SecretString::from("secret") };
-        let config = ApiConfig {
-            intervals: SyncIntervals {
-                with_watch: SignedDuration::from_hours(1),
-                without_watch: SignedDuration::from_mins(5),
-            },
-            watch_topic: Some("projects/p/topics/t".into()),
-            consent: ConsentConfig { page, redirect_uri: None, base_url: None },
-            https: None,
-            probe_interval: SignedDuration::from_hours(1),
-            wait_max: WAIT_MAX,
-        };
+        let config = config(page, rate);
         let project = Arc::new(Project::new(store.clone(), Quota::of(Regime::Current)));
         let clients = Clients { store: store.clone(), queue, gmail: client, oauth, project };
-        let state = ApiState::new(clients.clone(), config);
+        let state = ApiState::new(clients.clone(), config.clone());
         let router = api::router(state.with_cron(cron_secret(&sdk, &unique).await));
         let (encryption_secret_id, table) = (format!("secret-{unique}"), format!("table-{unique}"));
-        Self { store, gmail, router, clients, aws: sdk, encryption_secret_id, table, _stack: stack }
+        Self { store, gmail, router, clients, aws: sdk, encryption_secret_id, table, config, _stack: stack }
+    }
+
+    /// The API as another process has it: over the same table, and with nothing in its memory.
+    pub fn another_process(&self) -> Router {
+        api::router(ApiState::new(self.clients.clone(), self.config.clone()))
+    }
+
+    /// The table does not answer any more.
+    pub async fn drop_table(&self) {
+        let delete = aws_sdk_dynamodb::Client::new(&self.aws).delete_table().table_name(&self.table);
+        delete.send().await.expect("deleted");
     }
 
     /// How often Google's token endpoint was asked.
@@ -228,7 +236,12 @@ impl World {
     }
 
     pub async fn send(&self, request: Request<Body>) -> Answer {
-        let response = self.router.clone().oneshot(request).await.expect("an answer");
+        self.send_to(&self.router, request).await
+    }
+
+    /// The same to another process's API.
+    pub async fn send_to(&self, router: &Router, request: Request<Body>) -> Answer {
+        let response = router.clone().oneshot(request).await.expect("an answer");
         let (parts, body) = response.into_parts();
         let bytes = to_bytes(body, 32 << 20).await.expect("a body").to_vec();
         Answer { status: parts.status, headers: parts.headers, bytes }
@@ -373,6 +386,21 @@ pub fn mail(id: u64, labels: &[&str]) -> Message {
             ..Envelope::default()
         }),
         body: None,
+    }
+}
+
+fn config(page: Endpoint, rate: Rate) -> ApiConfig {
+    ApiConfig {
+        intervals: SyncIntervals {
+            with_watch: SignedDuration::from_hours(1),
+            without_watch: SignedDuration::from_mins(5),
+        },
+        watch_topic: Some("projects/p/topics/t".into()),
+        consent: ConsentConfig { page, redirect_uri: None, base_url: None },
+        https: None,
+        probe_interval: SignedDuration::from_hours(1),
+        rate,
+        wait_max: WAIT_MAX,
     }
 }
 
