@@ -47,7 +47,11 @@ pub fn store(config: &Config, sdk: &SdkConfig) -> Store {
         bucket: config.bucket.clone(),
         encryption_secret_id: config.encryption_secret_id.clone(),
     };
-    Store::new(sdk, store).keeping(config.retention)
+    let store = Store::new(sdk, store).keeping(config.retention);
+    match &config.encryption_key {
+        Some(key) => store.with_encryption_key(key.clone()),
+        None => store,
+    }
 }
 
 /// The queues of this configuration.

@@ -10,7 +10,7 @@ use sync_core::{
     sync::Settings,
 };
 use sync_gmail::Endpoint;
-use sync_store::Retention;
+use sync_store::{EncryptionKey, Retention};
 
 /// Why a start ended: `FETCH_WINDOW: must be 1 to 25, is "200"`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -39,6 +39,8 @@ pub struct Config {
     pub stack: String,
     /// The secret that holds the encryption keys.
     pub encryption_secret_id: String,
+    /// A key in its place, of a system of this machine.
+    pub encryption_key: Option<EncryptionKey>,
     /// The secret that holds the OAuth client.
     pub oauth_secret_id: String,
     /// The secret that a clock sends to run a task over HTTPS.
@@ -117,6 +119,7 @@ impl Config {
             backfill_dead_letter_queue_url: reader.required("BACKFILL_DEAD_LETTER_QUEUE_URL")?,
             stack: reader.required("STACK_NAME")?,
             encryption_secret_id: reader.required("ENCRYPTION_SECRET_ID")?,
+            encryption_key: reader.encryption_key()?,
             oauth_secret_id: reader.required("OAUTH_SECRET_ID")?,
             cron_secret_id: reader.required("CRON_SECRET_ID")?,
             gmail_api_url: reader.endpoint("GMAIL_API_URL", "https://gmail.googleapis.com")?,
@@ -216,6 +219,19 @@ impl Reader<'_> {
         let fits =
             url.is_some_and(|url| url.scheme() == "https" || (url.scheme() == "http" && is_local(&url)));
         if fits { Ok(Some(text)) } else { Err(error(name, "must be an https address, or http at localhost")) }
+    }
+
+    /// Refused where the table may be a deployed system's: what this key seals nobody there could open.
+    fn encryption_key(&self) -> Result<Option<EncryptionKey>, ConfigError> {
+        const NAME: &str = "ENCRYPTION_KEY";
+        let Some(text) = self.optional(NAME) else { return Ok(None) };
+        let aws = self.optional("AWS_ENDPOINT_URL").and_then(|url| Endpoint::parse(&url).ok());
+        if !aws.is_some_and(|aws| aws.is_loopback()) {
+            let problem = "is for a system of this machine, whose AWS_ENDPOINT_URL is loopback; a deployed one has its keys in the secret of ENCRYPTION_SECRET_ID";
+            return Err(error(NAME, problem));
+        }
+        let key = EncryptionKey::from_base64(&text);
+        key.map(Some).ok_or_else(|| error(NAME, "must be 32 bytes in base64"))
     }
 
     fn watch(&self) -> Result<bool, ConfigError> {
@@ -334,6 +350,33 @@ mod tests {
         );
         assert_eq!(config.retention, Retention::default());
         assert_eq!(config.quota, Quota::of(Regime::Current));
+    }
+
+    #[test]
+    fn a_key_in_a_variable_is_taken_on_this_machine_only_and_never_shown() {
+        let key = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+        let config = |key: &'static str, aws: Option<&'static str>| {
+            Config::from_lookup(move |name| match name {
+                "ENCRYPTION_KEY" => Some(key.to_owned()),
+                "AWS_ENDPOINT_URL" => aws.map(str::to_owned),
+                name => complete(name),
+            })
+        };
+        let local = config(key, Some("http://127.0.0.1:4566")).expect("local");
+        assert!(local.encryption_key.is_some() && !format!("{local:?}").contains(key));
+        for aws in
+            [None, Some(""), Some("https://dynamodb.eu-central-1.amazonaws.com"), Some("http://10.0.0.1")]
+        {
+            let refusal = config(key, aws).expect_err("deployed").to_string();
+            assert!(
+                refusal.starts_with("ENCRYPTION_KEY: is for a system of this machine"),
+                "{aws:?}: {refusal}"
+            );
+            assert!(!refusal.contains(key));
+        }
+        let wrong = config("too short", Some("http://localhost:4566")).expect_err("no key").to_string();
+        assert_eq!(wrong, "ENCRYPTION_KEY: must be 32 bytes in base64");
+        assert!(Config::from_lookup(complete).expect("complete").encryption_key.is_none());
     }
 
     #[test]

@@ -14,6 +14,7 @@ use sync_core::SignedDuration;
 
 mod audit;
 mod bodies;
+mod cached;
 mod changed;
 mod claims;
 mod commit;
@@ -70,7 +71,7 @@ pub use types::{
     WhyFacts,
 };
 pub use usage::{DayUsage, USAGE_DAYS_MAX, VisitUsage};
-pub use vault::KEYS_KEPT;
+pub use vault::{EncryptionKey, KEYS_KEPT};
 
 /// How many shards the index `due` has for mailboxes, and as many again for their credentials and for those that changed
 /// since their last probe: whoever walks it reads each of `0..DUE_SHARDS`.
@@ -145,7 +146,7 @@ impl Store {
         Self {
             dynamo: aws_sdk_dynamodb::Client::from_conf(dynamo),
             s3: aws_sdk_s3::Client::from_conf(s3),
-            vault: vault::Vault::new(secrets, config.encryption_secret_id.clone()),
+            vault: vault::Vault::new(secrets, &config.encryption_secret_id),
             retention: Retention::default(),
             config,
         }
@@ -162,6 +163,12 @@ impl Store {
     #[must_use]
     pub fn keeping_keys(self, kept: Duration) -> Self {
         Self { vault: self.vault.keeping(kept), ..self }
+    }
+
+    /// The same store that seals and opens with this key and reads no secret.
+    #[must_use]
+    pub fn with_encryption_key(self, key: EncryptionKey) -> Self {
+        Self { vault: self.vault.with_key(key), ..self }
     }
 
     /// How long it keeps things.

@@ -1,24 +1,19 @@
 //! A secret of Secrets Manager that is compared with what callers send.
 //!
-//! Kept for five minutes: Secrets Manager costs money and milliseconds by the call. Invariant: the text is never
+//! Kept for five minutes. Invariant: the text is never
 //! given out, only compared, in a time that does not depend on where it differs. Deliberately absent: a second
 //! look when a text does not fit; strangers could make us call AWS with it. A rotated secret is known within the
 //! five minutes.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::time::Duration;
 
 use aws_lc_rs::{
     constant_time::verify_slices_are_equal,
     digest::{Digest, SHA256, digest},
 };
 use secrecy::{ExposeSecret, SecretString};
-use tokio::sync::Mutex;
-use zeroize::Zeroizing;
 
-use crate::StoreError;
+use crate::{StoreError, cached::CachedSecret};
 
 type Result<T> = std::result::Result<T, StoreError>;
 
@@ -30,18 +25,15 @@ const BYTES_MIN: usize = 16;
 /// The secret's holder. Clones share the cache.
 #[derive(Clone)]
 pub struct SharedSecret {
-    client: aws_sdk_secretsmanager::Client,
-    secret_id: String,
-    // Held over the call, so that many callers cause one call. The digest and not the text: texts of different
-    // lengths compare in the same time so.
-    cache: Arc<Mutex<Option<(Instant, Digest)>>>,
+    // The digest and not the text: texts of different lengths compare in the same time so.
+    secret: CachedSecret<Digest>,
 }
 
 impl SharedSecret {
     /// Nothing is called yet.
     pub fn new(sdk: &aws_config::SdkConfig, secret_id: &str) -> Self {
         let client = aws_sdk_secretsmanager::Client::new(sdk);
-        Self { client, secret_id: secret_id.to_owned(), cache: Arc::default() }
+        Self { secret: CachedSecret::new(client, secret_id, "read a shared secret") }
     }
 
     /// Whether this is the secret. Errors: it cannot be had, or is too short to be one.
@@ -52,28 +44,16 @@ impl SharedSecret {
     }
 
     async fn digest(&self) -> Result<Digest> {
-        let mut cache = self.cache.lock().await;
-        if let Some((loaded_at, digest)) = cache.as_ref()
-            && loaded_at.elapsed() < KEPT
-        {
-            return Ok(*digest);
-        }
-        let answer = self
-            .client
-            .get_secret_value()
-            .secret_id(&self.secret_id)
-            .send()
+        self.secret
+            .get(KEPT, |text| {
+                let text = text.trim();
+                if text.len() < BYTES_MIN {
+                    return Err(StoreError::Vault(format!(
+                        "a shared secret must have at least {BYTES_MIN} characters"
+                    )));
+                }
+                Ok(digest(&SHA256, text.as_bytes()))
+            })
             .await
-            .map_err(|error| StoreError::from_sdk("read a shared secret", &error))?;
-        let secret = Zeroizing::new(answer.secret_string.unwrap_or_default());
-        let secret = secret.trim();
-        if secret.len() < BYTES_MIN {
-            return Err(StoreError::Vault(format!(
-                "a shared secret must have at least {BYTES_MIN} characters"
-            )));
-        }
-        let digest = digest(&SHA256, secret.as_bytes());
-        *cache = Some((Instant::now(), digest));
-        Ok(digest)
     }
 }

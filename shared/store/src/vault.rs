@@ -2,12 +2,13 @@
 //!
 //! The associated data names the owner (a mailbox, a consent) and the field, so that a ciphertext moved to another
 //! row or attribute does not open. The id of the key is stored beside, so that keys can be rotated (`rotation`).
-//! Keys are kept for five minutes: Secrets Manager costs money and milliseconds by the call.
+//! Keys are kept for five minutes.
 
 use std::{
     collections::{BTreeMap, HashMap},
+    fmt,
     sync::Arc,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use aws_lc_rs::{
@@ -18,13 +19,14 @@ use aws_sdk_dynamodb::{primitives::Blob, types::AttributeValue};
 use aws_sdk_secretsmanager::{
     error::SdkError, operation::update_secret_version_stage::UpdateSecretVersionStageError,
 };
+use base64::{Engine, engine::general_purpose::STANDARD};
 use secrecy::{ExposeSecret, SecretString};
 use sync_core::Timestamp;
-use tokio::sync::Mutex;
 use zeroize::Zeroizing;
 
 use crate::{
     StoreError,
+    cached::CachedSecret,
     item::{Item, text},
 };
 
@@ -35,6 +37,8 @@ type Result<T> = std::result::Result<T, StoreError>;
 pub const KEYS_KEPT: Duration = Duration::from_mins(5);
 /// Bytes of a key.
 const KEY_BYTES: usize = 32;
+/// The id of a key that is given. A secret's keys have names of their own, so what it has sealed opens with no other.
+const GIVEN_KEY: &str = "given";
 /// What the derived keys are for.
 const PURPOSE: &[u8] = b"gmail-sync credentials v1";
 /// Label of a version of the secret that is on its way to be the current one.
@@ -45,27 +49,35 @@ const KEY_TEXT_MIN: usize = 16;
 /// The keys' holder. Clones share the cache.
 #[derive(Clone)]
 pub(crate) struct Vault {
-    client: aws_sdk_secretsmanager::Client,
-    secret_id: String,
+    secret: CachedSecret<Arc<Keys>>,
     kept: Duration,
-    // Held over the call, so that many readers cause one call.
-    cache: Arc<Mutex<Option<Cached>>>,
+    /// A key of this machine's instead of the secret's.
+    given: Option<Arc<Keys>>,
 }
 
-/// Keys, and when they were loaded.
-type Cached = (Instant, Arc<Keys>);
+/// A key that is given and not read: for a system of this machine, which may have no secret.
+#[derive(Clone)]
+pub struct EncryptionKey(Zeroizing<[u8; KEY_BYTES]>);
+
+impl EncryptionKey {
+    /// From 32 bytes in base64; `None` for anything else.
+    pub fn from_base64(text: &str) -> Option<Self> {
+        let bytes = Zeroizing::new(STANDARD.decode(text).ok()?);
+        <[u8; KEY_BYTES]>::try_from(bytes.as_slice()).ok().map(|key| Self(Zeroizing::new(key)))
+    }
+}
+
+impl fmt::Debug for EncryptionKey {
+    /// Not the key.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("EncryptionKey")
+    }
+}
 
 /// The secret, parsed: derived keys by their ids.
 struct Keys {
     current: String,
     keys: HashMap<String, Zeroizing<[u8; KEY_BYTES]>>,
-}
-
-/// The secret, not parsed.
-struct KeySecret {
-    text: Zeroizing<String>,
-    version: String,
-    since: Timestamp,
 }
 
 /// Texts of keys by their ids.
@@ -81,13 +93,20 @@ pub(crate) struct KeyTexts {
 }
 
 impl Vault {
-    pub fn new(client: aws_sdk_secretsmanager::Client, secret_id: String) -> Self {
-        Self { client, secret_id, kept: KEYS_KEPT, cache: Arc::default() }
+    pub fn new(client: aws_sdk_secretsmanager::Client, secret_id: &str) -> Self {
+        let secret = CachedSecret::new(client, secret_id, "read encryption keys");
+        Self { secret, kept: KEYS_KEPT, given: None }
+    }
+
+    /// The same vault with this key and no other.
+    pub fn with_key(self, key: EncryptionKey) -> Self {
+        let keys = HashMap::from([(GIVEN_KEY.to_owned(), key.0)]);
+        Self { given: Some(Arc::new(Keys { current: GIVEN_KEY.to_owned(), keys })), ..self }
     }
 
     /// The same vault, with a cache of its own that keeps keys for so long.
     pub fn keeping(self, kept: Duration) -> Self {
-        Self { kept, cache: Arc::default(), ..self }
+        Self { kept, secret: self.secret.afresh(), ..self }
     }
 
     /// Encrypts a secret for this owner and field.
@@ -123,43 +142,18 @@ impl Vault {
 
     /// The keys, not older than this.
     async fn keys(&self, age_max: Duration) -> Result<Arc<Keys>> {
-        let mut cache = self.cache.lock().await;
-        if let Some((loaded_at, keys)) = cache.as_ref()
-            && loaded_at.elapsed() < age_max
-        {
-            return Ok(Arc::clone(keys));
+        match &self.given {
+            Some(keys) => Ok(Arc::clone(keys)),
+            None => self.secret.get(age_max, |text| Keys::parse(text).map(Arc::new)).await,
         }
-        let secret = self.secret().await?;
-        let keys = Arc::new(Keys::parse(&secret.text)?);
-        *cache = Some((Instant::now(), Arc::clone(&keys)));
-        Ok(keys)
-    }
-
-    /// The secret as it is now, past the cache.
-    async fn secret(&self) -> Result<KeySecret> {
-        let answer = self
-            .client
-            .get_secret_value()
-            .secret_id(&self.secret_id)
-            .send()
-            .await
-            .map_err(|error| StoreError::from_sdk("read encryption keys", &error))?;
-        let since = answer.created_date.and_then(|date| date.to_millis().ok());
-        let since = since.and_then(|ms| Timestamp::from_millisecond(ms).ok());
-        Ok(KeySecret {
-            text: Zeroizing::new(answer.secret_string.unwrap_or_default()),
-            version: answer.version_id.unwrap_or_default(),
-            // A secret that does not say when it was made counts as made just now: nothing is removed too early.
-            since: since.unwrap_or(Timestamp::MAX),
-        })
     }
 
     /// The keys as they are now, texts included; our own cache is as new.
     pub async fn key_texts(&self) -> Result<KeyTexts> {
-        let secret = self.secret().await?;
+        let secret = self.secret.read().await?;
         // Checks more than the reading does: a wrong secret is not made worse.
         let keys = Keys::parse(&secret.text)?;
-        *self.cache.lock().await = Some((Instant::now(), Arc::new(keys)));
+        self.secret.keep(Arc::new(keys)).await;
         let (current, texts) = entries(&secret.text)?;
         Ok(KeyTexts { current, texts, version: secret.version, since: secret.since })
     }
@@ -173,12 +167,12 @@ impl Vault {
         Keys::parse(&text)?;
         let failed = |error| StoreError::from_sdk("write encryption keys", &error);
         // Under a label of its own first: the secret of a rotation that lost the race must never be the current one.
-        let put = self.client.put_secret_value().secret_id(&self.secret_id).secret_string(text.as_str());
+        let (client, secret_id) = (&self.secret.client, &self.secret.secret_id);
+        let put = client.put_secret_value().secret_id(secret_id).secret_string(text.as_str());
         let put = put.version_stages(ROTATION_STAGE).send().await.map_err(failed)?;
-        let moved = self
-            .client
+        let moved = client
             .update_secret_version_stage()
-            .secret_id(&self.secret_id)
+            .secret_id(secret_id)
             .version_stage("AWSCURRENT")
             .set_move_to_version_id(put.version_id)
             .remove_from_version_id(read_version)
@@ -194,9 +188,10 @@ impl Vault {
     /// Lets the secret's version before this one go: without a label it can be read no more.
     pub async fn forget_previous(&self, version: &str) -> Result<()> {
         let forgotten = self
+            .secret
             .client
             .update_secret_version_stage()
-            .secret_id(&self.secret_id)
+            .secret_id(&self.secret.secret_id)
             .version_stage("AWSPREVIOUS")
             .remove_from_version_id(version)
             .send()
@@ -361,6 +356,15 @@ mod tests {
         assert_eq!(parts("refresh_token", &new).expect("parts").0, "k2");
         let error = open(&keys(ONE), "mbx_1", "refresh_token", &new).expect_err("no such key");
         assert!(error.to_string().contains("does not have any more"), "{error}");
+    }
+
+    #[test]
+    fn a_given_key_is_thirty_two_bytes_and_shows_itself_to_nobody() {
+        let key = EncryptionKey::from_base64(&STANDARD.encode([7; KEY_BYTES])).expect("a key");
+        assert_eq!(format!("{key:?}"), "EncryptionKey");
+        for bad in ["", "short", "!", &STANDARD.encode([7; 31]), &STANDARD.encode([7; 33])] {
+            assert!(EncryptionKey::from_base64(bad).is_none(), "{bad:?}");
+        }
     }
 
     #[test]

@@ -211,6 +211,26 @@ async fn the_token_is_signed_and_carries_every_claim_in_real_time() {
 }
 
 #[tokio::test]
+async fn a_push_token_by_hand_is_only_read_and_only_of_a_subscription_that_signs() {
+    let world = World::new().await;
+    let (status, answer) = world.sim(Method::GET, "push-token", Value::Null).await;
+    assert_eq!(status, 400, "{answer}");
+    assert!(answer.to_string().contains("no subscription"), "{answer}");
+    let endpoint = Endpoint::new(&[]).await;
+    let order = json!({"audience": "one", "service_account_email": "first@x.iam", "token_age_s": 60});
+    subscribe(&world, &endpoint, order).await;
+    let (status, answer) = world.sim(Method::GET, "push-token", Value::Null).await;
+    assert_eq!(status, 200, "{answer}");
+    let token = answer["token"].as_str().unwrap();
+    let signed: Vec<&str> = token.split('.').collect();
+    let said: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(signed[1]).unwrap()).unwrap();
+    assert_eq!((&said["aud"], &said["email"]), (&json!("one"), &json!("first@x.iam")));
+    assert_eq!(world.sim(Method::POST, "push-token", Value::Null).await.0, 404, "it changes nothing");
+    world.sim(Method::DELETE, "subscription", Value::Null).await;
+    assert_eq!(world.sim(Method::GET, "push-token", Value::Null).await.0, 400);
+}
+
+#[tokio::test]
 async fn keys_rotate_beside_the_old_ones_or_withdraw_them() {
     let (world, mut endpoint) = watched(&[], json!({"audience": "a"})).await;
     watch(&world, Value::Null).await;

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, fs};
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::documents::quoted;
 
@@ -182,10 +182,9 @@ fn each_queue_has_a_dead_letter_queue_that_takes_from_it_alone_and_keeps_longer(
             queue["RedrivePolicy"]["deadLetterTargetArn"]["Fn::GetAtt"][0].as_str().expect("a queue");
         let letters = &queues[letters];
         let own = queue["QueueName"]["Fn::Sub"].as_str().expect("a name");
-        let sources = letters["RedriveAllowPolicy"]["sourceQueueArns"].as_array().expect("sources");
-        assert!(
-            matches!(sources.as_slice(), [one] if one["Fn::Sub"].as_str().is_some_and(|arn| arn.ends_with(own)))
-        );
+        let own = format!("arn:${{AWS::Partition}}:sqs:${{AWS::Region}}:${{AWS::AccountId}}:{own}");
+        let takes_from = json!({"redrivePermission": "byQueue", "sourceQueueArns": [{"Fn::Sub": own}]});
+        assert_eq!(letters["RedriveAllowPolicy"], takes_from, "{name}'s");
         assert!(
             letters["MessageRetentionPeriod"].as_u64() > queue["MessageRetentionPeriod"].as_u64(),
             "{name}"

@@ -9,9 +9,12 @@ use axum::{
 use sync_core::EmailAddress;
 use sync_store::PendingConsent;
 
-use super::problem::{OwnBody, Problem};
+use super::{
+    card,
+    problem::{OwnBody, Problem},
+};
 
-const PAGE: &str = include_str!("../dashboard/consent.html");
+const CONTENT: &str = include_str!("../dashboard/consent.html");
 
 /// What the page says.
 pub(super) struct Page {
@@ -63,13 +66,14 @@ impl IntoResponse for Page {
             })
             .collect();
         let role = if self.status.is_success() { "status" } else { "alert" };
-        let page = PAGE
-            .replace("<!--title-->", &clean(self.title))
+        let title = clean(self.title);
+        let content = CONTENT
+            .replace("<!--title-->", &title)
             .replace("<!--links-->", &links.concat())
             .replace("<!--role-->", role)
             // Last: what it says is put nowhere else again.
             .replace("<!--text-->", &clean(&self.text));
-        (self.status, axum::Extension(OwnBody), Html(page)).into_response()
+        (self.status, axum::Extension(OwnBody), Html(card::page(&title, &content))).into_response()
     }
 }
 
@@ -105,7 +109,7 @@ mod tests {
     #[test]
     fn the_page_has_a_place_for_everything_and_lets_nothing_through() {
         for place in ["<!--title-->", "<!--text-->", "<!--links-->", "<!--role-->"] {
-            assert!(PAGE.contains(place), "{place}");
+            assert!(CONTENT.contains(place), "{place}");
         }
         assert_eq!(clean("<b>&\" onload=x"), "&lt;b&gt;&amp;&quot; onload=x");
     }

@@ -10,6 +10,7 @@ mod attachments;
 mod audit;
 pub mod auth;
 mod body;
+mod card;
 mod changes;
 mod connect;
 mod consent;

@@ -20,6 +20,7 @@ use sync_store::{TokenKind, TokenRow};
 use super::{
     ApiState,
     auth::{self, COOKIE, COOKIE_SECURE, Caller, ToRead},
+    card,
     problem::Problem,
 };
 
@@ -28,7 +29,7 @@ const SESSION: SignedDuration = SignedDuration::from_hours(7 * 24);
 /// Longest code or token that is looked up.
 const SECRET_BYTES_MAX: usize = 200;
 
-const PAGE: &str = include_str!("../dashboard/signin.html");
+const CONTENT: &str = include_str!("../dashboard/signin.html");
 /// Where the page has room for a complaint.
 const COMPLAINT: &str = "<!--complaint-->";
 
@@ -61,7 +62,7 @@ pub async fn page(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let Some(code) = parameter(query.unwrap_or_default().as_bytes(), "code") else {
-        return Ok(Html(PAGE).into_response());
+        return Ok(Html(sign_in_page("")).into_response());
     };
     match state.store.consume_signin_code(&code, Timestamp::now()).await? {
         Some(row) => begin(&state, row, &headers).await,
@@ -161,8 +162,12 @@ pub(super) fn is_https(state: &ApiState, headers: &HeaderMap) -> bool {
 /// The page again, with a complaint: people get a page, not a problem document.
 fn refuse(complaint: &'static str) -> Response {
     let paragraph = format!(r#"<p class="complaint" role="alert">{complaint}</p>"#);
-    let page = PAGE.replace(COMPLAINT, &paragraph);
-    (StatusCode::UNAUTHORIZED, axum::Extension(super::problem::OwnBody), Html(page)).into_response()
+    let page = Html(sign_in_page(&paragraph));
+    (StatusCode::UNAUTHORIZED, axum::Extension(super::problem::OwnBody), page).into_response()
+}
+
+fn sign_in_page(complaint: &str) -> String {
+    card::page("Sign in", &CONTENT.replace(COMPLAINT, complaint))
 }
 
 fn parameter(form: &[u8], name: &str) -> Option<SecretString> {
@@ -179,7 +184,7 @@ mod tests {
 
     #[test]
     fn a_complaint_has_its_place_on_the_page() {
-        assert!(PAGE.contains(COMPLAINT));
+        assert!(CONTENT.contains(COMPLAINT));
         assert_eq!(refuse("x").status(), StatusCode::UNAUTHORIZED);
     }
 

@@ -1,43 +1,16 @@
 //! A batch with poison in it: what nobody can read, and what makes a worker panic, beside good jobs.
 
+#[path = "../../../queue/tests/it/fixture.rs"]
+mod queues;
+
 use std::sync::{Arc, Mutex};
 
-use aws_config::{BehaviorVersion, Region};
 use aws_lambda_events::sqs::{SqsEvent, SqsMessage};
-use aws_sdk_sqs::{Client, config::Credentials};
 use sync_core::{Timestamp, job::Lane, job::Trigger};
 use sync_lambda::{batch, emf::Emf};
-use sync_queue::{JobMessage, Queue, QueueConfig};
-use testkit::MiniStack;
+use sync_queue::JobMessage;
 
-struct World {
-    queue: Queue,
-    client: Client,
-    sync_url: String,
-    _stack: MiniStack,
-}
-
-async fn world() -> World {
-    let stack = MiniStack::start().expect("an emulator");
-    let sdk = aws_config::defaults(BehaviorVersion::latest())
-        .region(Region::new("us-east-1"))
-        .endpoint_url(stack.endpoint())
-        .credentials_provider(Credentials::new("test", "test", None, None, "test"))
-        .load()
-        .await;
-    let client = Client::new(&sdk);
-    let mut urls = Vec::new();
-    for name in ["sync", "backfill", "dead", "backfill-dead"] {
-        let name = format!("{name}-{}-{}", std::process::id(), Timestamp::now().as_microsecond());
-        let made = client.create_queue().queue_name(name).send().await.expect("a queue");
-        urls.push(made.queue_url.expect("its address"));
-    }
-    let [sync_url, backfill_url, dead_letter_url, backfill_dead_letter_url] =
-        <[String; 4]>::try_from(urls).expect("four");
-    let config =
-        QueueConfig { sync_url: sync_url.clone(), backfill_url, dead_letter_url, backfill_dead_letter_url };
-    World { queue: Queue::new(&sdk, config), client, sync_url, _stack: stack }
-}
+use queues::Queues;
 
 fn job(mailbox: &str) -> String {
     let message = JobMessage::V1 {
@@ -52,11 +25,18 @@ fn job(mailbox: &str) -> String {
 }
 
 /// The batch as Lambda's poller would hand it over.
-async fn batch_of(world: &World, bodies: &[String]) -> SqsEvent {
+async fn batch_of(world: &Queues, bodies: &[String]) -> SqsEvent {
     for body in bodies {
-        world.client.send_message().queue_url(&world.sync_url).message_body(body).send().await.expect("sent");
+        world
+            .client
+            .send_message()
+            .queue_url(&world.config.sync_url)
+            .message_body(body)
+            .send()
+            .await
+            .expect("sent");
     }
-    let receive = world.client.receive_message().queue_url(&world.sync_url).max_number_of_messages(10);
+    let receive = world.client.receive_message().queue_url(&world.config.sync_url).max_number_of_messages(10);
     let received = receive.send().await.expect("received").messages.unwrap_or_default();
     assert_eq!(received.len(), bodies.len());
     let records = received.into_iter().map(|message| {
@@ -74,7 +54,7 @@ async fn batch_of(world: &World, bodies: &[String]) -> SqsEvent {
 
 #[tokio::test]
 async fn poison_blocks_no_job_beside_it() {
-    let world = world().await;
+    let world = Queues::new().await;
     let bodies =
         [job("mbx_good1"), "nonsense".to_owned(), job("mbx_panics"), job("mbx_fails"), job("mbx_good2")];
     let event = batch_of(&world, &bodies).await;

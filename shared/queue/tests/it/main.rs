@@ -1,41 +1,14 @@
 //! The queue's contract, over the real SDK against an emulated AWS.
 
-use aws_config::{BehaviorVersion, Region};
-use aws_sdk_sqs::{Client, config::Credentials, types::Message};
+mod fixture;
+
+use aws_sdk_sqs::types::Message;
 use sync_core::{HistoryId, SignedDuration, Timestamp, job::Lane, job::Trigger};
 use sync_queue::{JobMessage, MessageError, Queue, QueueConfig};
-use testkit::MiniStack;
 
-struct World {
-    queue: Queue,
-    config: QueueConfig,
-    client: Client,
-    _stack: MiniStack,
-}
+use fixture::{Queues, sdk};
 
-impl World {
-    async fn new() -> Self {
-        let stack = MiniStack::start().expect("an emulator");
-        let sdk = aws_config::defaults(BehaviorVersion::latest())
-            .region(Region::new("us-east-1"))
-            .endpoint_url(stack.endpoint())
-            .credentials_provider(Credentials::new("test", "test", None, None, "test"))
-            .load()
-            .await;
-        let client = Client::new(&sdk);
-        let mut urls = Vec::new();
-        for name in ["sync", "backfill", "dead-letter", "backfill-dead-letter"] {
-            // Unique, because the emulator may be one that others use too.
-            let name = format!("{name}-{}-{}", std::process::id(), Timestamp::now().as_microsecond());
-            let made = client.create_queue().queue_name(name).send().await.expect("a queue");
-            urls.push(made.queue_url.expect("its address"));
-        }
-        let [sync_url, backfill_url, dead_letter_url, backfill_dead_letter_url] =
-            <[String; 4]>::try_from(urls).expect("four");
-        let config = QueueConfig { sync_url, backfill_url, dead_letter_url, backfill_dead_letter_url };
-        Self { queue: Queue::new(&sdk, config.clone()), config, client, _stack: stack }
-    }
-
+impl Queues {
     /// Puts a body into a dead-letter queue, as SQS does with what failed too often.
     async fn bury(&self, url: &str, body: &str) {
         self.client.send_message().queue_url(url).message_body(body).send().await.expect("sent");
@@ -73,7 +46,7 @@ fn parse(message: &Message) -> JobMessage {
 
 #[tokio::test]
 async fn a_job_arrives_whole_in_its_own_lane() {
-    let world = World::new().await;
+    let world = Queues::new().await;
     let tenant = "ten_1".parse().expect("an id");
     let send = |lane, n| {
         let (queue, tenant) = (&world.queue, &tenant);
@@ -90,7 +63,7 @@ async fn a_job_arrives_whole_in_its_own_lane() {
 
 #[tokio::test]
 async fn a_batch_larger_than_ten_arrives_whole() {
-    let world = World::new().await;
+    let world = Queues::new().await;
     let tenant: sync_core::TenantId = "ten_1".parse().expect("an id");
     let messages: Vec<_> = (0..23).map(|n| (message(n), (n % 2 == 0).then(|| tenant.clone()))).collect();
     world.queue.send_batch(Lane::Backfill, &messages, SignedDuration::ZERO).await.expect("sent");
@@ -104,7 +77,7 @@ async fn a_batch_larger_than_ten_arrives_whole() {
 
 #[tokio::test]
 async fn a_delay_beyond_what_sqs_takes_is_cut_down_and_the_message_waits() {
-    let world = World::new().await;
+    let world = Queues::new().await;
     world.queue.send(Lane::Sync, &message(1), SignedDuration::from_hours(5), None).await.expect("sent");
     let depth = world.queue.depth(Lane::Sync).await.expect("read");
     assert_eq!((depth.ready, depth.delayed), (0, 1));
@@ -112,7 +85,7 @@ async fn a_delay_beyond_what_sqs_takes_is_cut_down_and_the_message_waits() {
 
 #[tokio::test]
 async fn a_message_put_off_comes_again_when_its_time_has_come() {
-    let world = World::new().await;
+    let world = Queues::new().await;
     world.queue.send(Lane::Sync, &message(1), SignedDuration::ZERO, None).await.expect("sent");
     let first = world.receive(&world.config.sync_url, 1).await;
     let handle = first[0].receipt_handle().expect("a handle");
@@ -123,7 +96,7 @@ async fn a_message_put_off_comes_again_when_its_time_has_come() {
 
 #[tokio::test]
 async fn what_nobody_can_read_is_parked_with_its_reason() {
-    let world = World::new().await;
+    let world = Queues::new().await;
     let newer = r#"{"v":"7","what":"is this"}"#;
     let error = JobMessage::parse(newer).expect_err("an unknown version");
     assert!(matches!(error, MessageError::UnknownVersion(_)));
@@ -138,17 +111,12 @@ async fn what_nobody_can_read_is_parked_with_its_reason() {
 
 #[tokio::test]
 async fn a_queue_that_is_not_there_is_a_lasting_error() {
-    let world = World::new().await;
+    let world = Queues::new().await;
     let url = world.client.create_queue().queue_name(format!("gone-{}", std::process::id()));
     let url = url.send().await.expect("a queue").queue_url.expect("its address");
     world.client.delete_queue().queue_url(&url).send().await.expect("deleted");
     let config = QueueConfig { sync_url: url, ..world.config.clone() };
-    let sdk = aws_config::defaults(BehaviorVersion::latest())
-        .region(Region::new("us-east-1"))
-        .endpoint_url(world.config.sync_url.split("/000").next().expect("an endpoint"))
-        .credentials_provider(Credentials::new("test", "test", None, None, "test"))
-        .load()
-        .await;
+    let sdk = sdk(world.config.sync_url.split("/000").next().expect("an endpoint")).await;
     let queue = Queue::new(&sdk, config);
     let error = queue.send(Lane::Sync, &message(1), SignedDuration::ZERO, None).await.expect_err("gone");
     assert!(!error.is_retryable(), "{error}");
@@ -156,7 +124,7 @@ async fn a_queue_that_is_not_there_is_a_lasting_error() {
 
 #[tokio::test]
 async fn dead_letters_are_shown_without_their_bodies_and_stay_where_they_are() {
-    let world = World::new().await;
+    let world = Queues::new().await;
     world.queue.dead_letter("alice@example.com wrote this", "not JSON").await.expect("parked");
     world.bury(&world.config.backfill_dead_letter_url, &message(7).body()).await;
     for _ in 0..2 {
@@ -177,7 +145,7 @@ async fn dead_letters_are_shown_without_their_bodies_and_stay_where_they_are() {
 
 #[tokio::test]
 async fn dead_letters_go_back_to_their_own_queue_and_what_nobody_reads_stays() {
-    let world = World::new().await;
+    let world = Queues::new().await;
     for n in 0..25 {
         world.bury(&world.config.dead_letter_url, &message(n).body()).await;
     }

@@ -3,8 +3,8 @@
 use secrecy::{ExposeSecret, SecretString};
 use sync_core::{Timestamp, state::Status};
 use sync_store::{
-    Claimed, Credential, CredentialKind, DUE_SHARDS, NewCredential, Scope, Store, StoreConfig, StoreError,
-    TenantRow, TokenKind, TokenRow,
+    Claimed, Credential, CredentialKind, DUE_SHARDS, EncryptionKey, NewCredential, Scope, Store, StoreConfig,
+    StoreError, TenantRow, TokenKind, TokenRow,
 };
 
 use crate::fixture::{World, at};
@@ -210,4 +210,22 @@ async fn a_tenant_is_made_once() {
     let other = TenantRow { name: "Other".to_owned(), ..tenant.clone() };
     assert!(!world.store.create_tenant(&other).await.expect("answered"));
     assert_eq!(world.store.read_tenant(&tenant.id).await.expect("read"), Some(tenant));
+}
+
+#[tokio::test]
+async fn with_a_key_that_is_given_no_secret_is_needed_and_no_other_key_opens_what_it_sealed() {
+    let world = World::new().await;
+    let mailbox = world.mailbox().await;
+    let config = StoreConfig { encryption_secret_id: "there is none".to_owned(), ..world.config.clone() };
+    let key = |text: &str| EncryptionKey::from_base64(text).expect("32 bytes");
+    let with =
+        |key| Store::new(&world.sdk, config.clone()).with_dynamo(&world.dynamo).with_encryption_key(key);
+    let store = with(key("AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="));
+    store.save_credential(&mailbox, &credential("1//local"), at(1)).await.expect("saved");
+    let read = store.read_credential(&mailbox).await.expect("read").expect("there");
+    assert_eq!(read.secret.expose_secret(), "1//local");
+    assert!(store.health().await.iter().all(|check| check.result.is_ok()), "nothing is missing");
+    let other = with(key("HwECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHgA="));
+    assert!(matches!(other.read_credential(&mailbox).await, Err(StoreError::Vault(_))));
+    assert!(matches!(world.store.read_credential(&mailbox).await, Err(StoreError::Vault(_))));
 }

@@ -5,9 +5,19 @@ use axum::{
     http::{Method, Request, StatusCode},
 };
 use serde_json::json;
-use sync_app::tasks::{Ran, Task, Tasks};
-use sync_core::{MailboxId, SignedDuration, Timestamp, job::Lane};
-use sync_store::TaskClaim;
+use sync_app::{
+    tasks::{Ran, Task, Tasks},
+    upkeep::{Kept, Step, keep_up},
+};
+use sync_core::{
+    HistoryId, MailboxId, MessageId, SignedDuration, Timestamp,
+    job::Lane,
+    message::{RowState, Touched},
+    state::Status,
+    sync::RowWrite,
+};
+use sync_queue::{JobMessage, Upkeep};
+use sync_store::{Retention, Store, TaskClaim};
 
 use super::world::{Answer, CRON_SECRET, World};
 
@@ -122,4 +132,82 @@ async fn a_run_beside_another_is_refused_until_that_one_ends_or_its_time_is_up()
     assert_eq!(tasks.run(Task::FanOut, "trace", later).await.outcome.expect("answered"), Ran::Queued(1));
     // And this one ended.
     assert_eq!(call(&world, Method::POST, "fan-out", Some(&bearer())).await.status, StatusCode::OK);
+}
+
+/// Which upkeep waits in the queue of old mail, taken out of it.
+async fn upkeep(world: &World) -> Vec<(MailboxId, Upkeep)> {
+    let mut steps: Vec<_> = world
+        .take_jobs("backfill")
+        .await
+        .into_iter()
+        .map(|job| match job {
+            JobMessage::Upkeep { mailbox, upkeep, after: None, .. } => (mailbox, upkeep),
+            other => panic!("no first step of upkeep: {other:?}"),
+        })
+        .collect();
+    steps.sort_by(|one, other| one.0.cmp(&other.0));
+    steps
+}
+
+/// Does what waits, as a worker does.
+async fn worked_off(world: &World, store: &Store) -> Vec<Kept> {
+    let mut done = Vec::new();
+    for (mailbox, upkeep) in upkeep(world).await {
+        let step = Step { mailbox, upkeep, after: None, trace: "t-1".to_owned() };
+        let checkpoint_at = Timestamp::now() + SignedDuration::from_mins(1);
+        done.push(
+            keep_up(store, &world.clients.queue, &step, "owner", checkpoint_at).await.expect("kept up"),
+        );
+    }
+    done
+}
+
+#[tokio::test]
+async fn upkeep_over_https_is_what_the_schedule_queues_for_every_mailbox() {
+    let world = World::new().await;
+    let one = world.mailbox("ten_1", "alice@example.com").await;
+    let other = world.mailbox("ten_2", "bob@example.com").await;
+    world.store.set_status(&other, Status::Paused, Timestamp::now()).await.expect("set");
+    for (task, kind) in [(Task::Retention, Upkeep::Retention), (Task::Watch, Upkeep::Watch)] {
+        let answer = call(&world, Method::POST, task.name(), Some(&bearer())).await;
+        assert_eq!(
+            (answer.status, answer.json()["queued"].as_u64()),
+            (StatusCode::OK, Some(2)),
+            "{answer:?}"
+        );
+        let over_https = upkeep(&world).await;
+        let ticked = tasks(&world).run(task, "trace", Timestamp::now()).await.outcome.expect("a run");
+        assert_eq!(ticked, Ran::Queued(2));
+        assert_eq!(over_https, upkeep(&world).await, "left: over https, right: the schedule");
+        let mut both = vec![(one.clone(), kind), (other.clone(), kind)];
+        both.sort_by(|one, other| one.0.cmp(&other.0));
+        assert_eq!(over_https, both, "of whatever status");
+    }
+    assert_eq!(queued(&world).await, 0, "new mail does not wait behind it");
+}
+
+#[tokio::test]
+async fn retention_over_https_takes_old_deletions_and_watch_has_a_lapsing_watch_looked_at() {
+    let world = World::new().await;
+    let mailbox = world.mailbox("ten_1", "alice@example.com").await;
+    let tombstone = RowWrite::Tombstone {
+        id: MessageId(1),
+        state: RowState::Deleted,
+        history_id: HistoryId(1),
+        labels: None,
+        touched: Touched::new(),
+    };
+    world.commit(&mailbox, |commit| commit.rows = vec![tombstone]).await;
+    let at_once = Retention { deleted_mail: SignedDuration::ZERO, ..Retention::default() };
+    let store = world.store.clone().keeping(at_once);
+    assert_eq!(call(&world, Method::GET, "retention", Some(&bearer())).await.status, StatusCode::OK);
+    let kept = worked_off(&world, &store).await;
+    assert_eq!(kept.iter().map(|kept| kept.tombstones).collect::<Vec<_>>(), [1]);
+
+    let lapses = Timestamp::now() + SignedDuration::from_hours(12);
+    world.store.set_watch(&mailbox, Some(lapses)).await.expect("set");
+    assert_eq!(call(&world, Method::GET, "watch", Some(&bearer())).await.status, StatusCode::OK);
+    let kept = worked_off(&world, &store).await;
+    assert_eq!(kept.iter().map(|kept| kept.sent).collect::<Vec<_>>(), [1]);
+    assert_eq!(queued(&world).await, 1, "a look, which renews it");
 }

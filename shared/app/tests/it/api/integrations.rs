@@ -110,6 +110,38 @@ async fn a_watch_that_fails_is_told_and_the_mailbox_is_connected_all_the_same() 
 }
 
 #[tokio::test]
+async fn a_system_beside_another_sets_no_watch_stops_none_and_revokes_nothing() {
+    let world = World::new().await;
+    world.gmail_is_well().await;
+    world.gmail_knows("alice@example.com").await;
+    let token = world.admin("ten_1").await;
+    let router = world.leaving_google_alone();
+    let call = async |method, path: &str, body: Value| {
+        let request = request(&token, method, path).header(header::CONTENT_TYPE, "application/json");
+        world.send_to(&router, request.body(Body::from(body.to_string())).expect("a request")).await
+    };
+    for (end, status) in [("", "deactivated"), ("?purge=true", "purged")] {
+        let connected = call(Method::POST, "/api/integrations", keys("alice@example.com")).await.json();
+        assert_eq!(connected["mailbox"]["status"], "active", "{connected}");
+        assert_eq!(connected["mailbox"]["watchExpiresAt"], Value::Null, "it is polled");
+        assert!(connected["warnings"].to_string().contains("is polled"), "{connected}");
+        let id = connected["mailbox"]["id"].as_str().expect("an id").to_owned();
+        let gone = call(Method::DELETE, &format!("/api/integrations/{id}{end}"), Value::Null).await;
+        assert_eq!(gone.status, StatusCode::OK, "{status}: {gone:?}");
+        assert!(
+            gone.json()["warnings"].to_string().contains("leaves the watch and the grant alone"),
+            "{gone:?}"
+        );
+        assert!(world.store.read_credential(&id.parse().expect("an id")).await.expect("read").is_none());
+    }
+    let calls = world.gmail.received_requests().await.expect("recorded");
+    assert!(!calls.is_empty(), "the grant was tried");
+    for never in ["/watch", "/stop", "/revoke"] {
+        assert!(calls.iter().all(|call| !call.url.path().ends_with(never)), "{never} was called");
+    }
+}
+
+#[tokio::test]
 async fn another_tenants_mailbox_does_not_exist() {
     let world = World::new().await;
     let id = world.mailbox("ten_1", "alice@example.com").await;

@@ -1,5 +1,6 @@
 //! The HTTPS API, request by request.
 
+mod audit;
 mod changes;
 mod consent;
 mod content;

@@ -28,7 +28,7 @@ use sync_core::{
     sync::{Acquired, Commit, Committed, JobClose, Released, RowWrite},
 };
 use sync_gmail::{ClientCredentials, Endpoint, GmailClient, GmailConfig};
-use sync_queue::{Queue, QueueConfig};
+use sync_queue::{JobMessage, Queue, QueueConfig};
 use sync_store::{
     CredentialKind, NewCredential, NewMailbox, Release, Scope, SharedSecret, Store, StoreConfig, TokenKind,
     TokenRow,
@@ -128,6 +128,31 @@ impl World {
     /// The API as another process has it: over the same table, and with nothing in its memory.
     pub fn another_process(&self) -> Router {
         api::router(ApiState::new(self.clients.clone(), self.config.clone()))
+    }
+
+    /// The API of a system beside another that has the same mailboxes.
+    pub fn leaving_google_alone(&self) -> Router {
+        api::router(ApiState::new(self.clients.clone(), self.config.clone()).leaving_google_alone())
+    }
+
+    /// The jobs that wait in a lane, taken out of it.
+    pub async fn take_jobs(&self, lane: &str) -> Vec<JobMessage> {
+        let client = aws_sdk_sqs::Client::new(&self.aws);
+        let name = self.table.replace("table", lane);
+        let url = client.get_queue_url().queue_name(name).send().await.expect("a queue").queue_url;
+        let mut jobs = Vec::new();
+        loop {
+            let receive = client.receive_message().set_queue_url(url.clone()).max_number_of_messages(10);
+            let received = receive.send().await.expect("received").messages.unwrap_or_default();
+            if received.is_empty() {
+                return jobs;
+            }
+            for message in received {
+                jobs.push(JobMessage::parse(message.body().expect("a body")).expect("a job"));
+                let delete = client.delete_message().set_queue_url(url.clone());
+                delete.set_receipt_handle(message.receipt_handle).send().await.expect("deleted");
+            }
+        }
     }
 
     /// The table does not answer any more.
