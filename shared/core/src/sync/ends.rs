@@ -13,6 +13,7 @@ use crate::{
         effect::{Effect, Outcome},
         engine::{Engine, Held, Next, Step, earlier},
         lister::Then,
+        settings::Settings,
     },
 };
 
@@ -48,8 +49,19 @@ pub(super) struct Release {
 }
 
 impl Engine {
-    pub(super) fn must_end(&self, now: Timestamp) -> bool {
-        now >= self.checkpoint_at
+    /// Whether nothing new is to be begun: the worker's end is near, or the run has fetched its share.
+    pub(super) fn must_end(&self, held: &Held, now: Timestamp) -> bool {
+        now >= self.checkpoint_at || self.left_to_fetch(held) == 0
+    }
+
+    /// How many messages this run may fetch still.
+    pub(super) fn left_to_fetch(&self, held: &Held) -> u64 {
+        self.settings_of(held).batch_max.saturating_sub(self.counts.fetched)
+    }
+
+    /// The settings that hold for the mailbox, as it was last read.
+    pub(super) fn settings_of(&self, held: &Held) -> Settings {
+        self.settings.overridden(&held.sync.overrides)
     }
 
     /// Whether this run may look at all: a resting mailbox is left alone, except by hand.
@@ -145,9 +157,7 @@ impl Engine {
     }
 
     pub(super) fn next_poll(&self, held: &Held, now: Timestamp) -> Timestamp {
-        let watched = held.sync.watch_expires_at.is_some_and(|expires| expires > now);
-        let interval = if watched { self.settings.interval } else { self.settings.interval_without_watch };
-        now + jittered(interval, self.dice())
+        now + jittered(self.settings.interval_of(&held.sync, now), self.dice())
     }
 
     /// One failure of the mailbox as a whole: written down, and a time for the next try.

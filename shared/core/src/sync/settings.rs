@@ -1,8 +1,12 @@
 //! What may be configured, with units.
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 
-use crate::sync::guards::Mutant;
+use crate::{
+    overrides::{Overrides, Setting},
+    state::Sync,
+    sync::guards::Mutant,
+};
 
 /// The engine's bounds and intervals.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -23,6 +27,8 @@ pub struct Settings {
     pub inline_fetch_max: usize,
     /// Ids of one slice: fetched and committed together.
     pub slice: u32,
+    /// Most messages that one run fetches: what remains is another run's, so that a large mailbox lets others in.
+    pub batch_max: u64,
     /// How long a listing goes on before the mailbox is looked at again.
     pub glance: SignedDuration,
     /// Share of the mailbox that a comparison may find gone, percent; above it, and above
@@ -38,6 +44,34 @@ pub struct Settings {
     pub mutant: Mutant,
 }
 
+impl Settings {
+    /// The same with what is chosen otherwise.
+    #[must_use]
+    pub fn overridden(&self, by: &Overrides) -> Self {
+        let own = |setting, deployment: u32| by.get(setting).unwrap_or(deployment);
+        let large = |setting, deployment: u64| by.get(setting).map_or(deployment, u64::from);
+        let interval =
+            by.get(Setting::SyncIntervalMinutes).map(|minutes| SignedDuration::from_mins(minutes.into()));
+        Self {
+            interval: interval.unwrap_or(self.interval),
+            interval_without_watch: interval.unwrap_or(self.interval_without_watch),
+            initial_newest: own(Setting::InitialNewest, self.initial_newest),
+            initial_days: own(Setting::InitialDays, self.initial_days),
+            batch_max: large(Setting::BatchMax, self.batch_max),
+            guard_percent: own(Setting::MassDeletionPercent, self.guard_percent),
+            guard_messages: large(Setting::MassDeletionMessages, self.guard_messages),
+            ..self.clone()
+        }
+    }
+
+    /// How old this mailbox may get before it is polled.
+    pub fn interval_of(&self, sync: &Sync, now: Timestamp) -> SignedDuration {
+        let settings = self.overridden(&sync.overrides);
+        let watched = sync.watch_expires_at.is_some_and(|expires| expires > now);
+        if watched { settings.interval } else { settings.interval_without_watch }
+    }
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Self {
@@ -49,6 +83,7 @@ impl Default for Settings {
             initial_days: 30,
             inline_fetch_max: 100,
             slice: 75,
+            batch_max: 1_000,
             glance: SignedDuration::from_secs(1),
             guard_percent: 10,
             guard_messages: 50,
