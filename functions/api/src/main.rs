@@ -1,7 +1,7 @@
 //! The HTTPS API and the dashboard, behind an API Gateway HTTP API.
 
 use lambda_http::service_fn;
-use sync_app::api::{self, ApiConfig, ApiState, ConsentConfig, SyncIntervals};
+use sync_app::api::{self, ApiConfig, ApiState, ConsentConfig};
 use sync_lambda::{Config, clients, emf::Emf, http, telemetry};
 
 #[tokio::main]
@@ -18,10 +18,7 @@ async fn main() -> Result<(), lambda_http::Error> {
 
 fn api_config(config: &Config) -> ApiConfig {
     ApiConfig {
-        intervals: SyncIntervals {
-            with_watch: config.engine.interval,
-            without_watch: config.engine.interval_without_watch,
-        },
+        engine: config.engine.clone(),
         watch_topic: config.topic.clone(),
         consent: ConsentConfig {
             page: config.google_auth_url.clone(),

@@ -7,6 +7,7 @@ mod cron;
 mod emails;
 mod integrations;
 mod operations;
+mod overrides;
 mod references;
 mod routes;
 mod sessions;

@@ -15,7 +15,7 @@ use axum::{
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 use sync_app::{
-    api::{self, ApiConfig, ApiState, ConsentConfig, SyncIntervals},
+    api::{self, ApiConfig, ApiState, ConsentConfig},
     live::Clients,
     spend::Project,
 };
@@ -24,7 +24,7 @@ use sync_core::{
     message::{Address, BodyForm, Envelope, Message},
     quota::{Quota, Regime},
     state::{Progress, Status, Totals},
-    sync::{Acquired, Commit, Committed, JobClose, Released, RowWrite},
+    sync::{Acquired, Commit, Committed, JobClose, Released, RowWrite, Settings},
 };
 use sync_gmail::{ClientCredentials, Endpoint, GmailClient, GmailConfig};
 use sync_queue::{Queue, QueueConfig};
@@ -110,10 +110,7 @@ impl World {
         let client = GmailClient::new(GmailConfig::new(endpoint.clone(), endpoint)).expect("a client");
         let oauth = ClientCredentials { client_id: "id".into(), client_secret: SecretString::from("secret") };
         let config = ApiConfig {
-            intervals: SyncIntervals {
-                with_watch: SignedDuration::from_hours(1),
-                without_watch: SignedDuration::from_mins(5),
-            },
+            engine: Settings::default(),
             watch_topic: Some("projects/p/topics/t".into()),
             consent: ConsentConfig { page, redirect_uri: None, base_url: None },
             https: None,
