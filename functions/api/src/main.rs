@@ -26,6 +26,7 @@ fn api_config(config: &Config) -> ApiConfig {
             base_url: config.app_base_url.clone(),
         },
         https: config.app_base_url.as_ref().map(|url| url.starts_with("https://")),
-        wait_max: ApiConfig::WAIT_MAX,
+        wait_max: config.wait_max,
+        long_poll_max: config.long_poll_max,
     }
 }

@@ -2,11 +2,11 @@
 
 use prove::world::Setting as World;
 use sync_core::{
-    SignedDuration,
+    Disposition, Failure, SignedDuration,
     job::{JobKind, Lane, RequestOptions, Trigger},
     overrides::Setting,
     state::Status,
-    sync::{Effect, Settings},
+    sync::{Effect, Happened, Seen, Settings},
 };
 
 use crate::bench::{Bench, setting};
@@ -80,6 +80,32 @@ fn the_first_windows_are_those_that_are_chosen() {
     }
     windows.dedup();
     assert_eq!(windows, ["Newest(5)", "All"]);
+    bench.finish();
+}
+
+#[test]
+fn a_mailbox_rests_after_as_many_failures_and_for_as_long_as_is_set() {
+    let minutes = SignedDuration::from_mins;
+    let settings = Settings { cooldown_failures: 2, cooldown: minutes(7), ..setting().settings };
+    let mut bench = Bench::of(World { settings, ..setting() }, 1);
+    bench.ask(JobKind::Initial, RequestOptions::default());
+    bench.drain();
+    bench.arrive();
+    let mut waits = Vec::new();
+    for _ in 0..2 {
+        let push = bench.job(Trigger::Push, Lane::Sync);
+        bench.run_with(push, |effect| {
+            let failure = Failure::new(Disposition::Retry(SignedDuration::ZERO), "no answer");
+            matches!(effect, Effect::ListHistory { .. }).then(|| Seen::Failed(failure))
+        });
+        let mut sim = bench.sim();
+        let until = sim.store.kept.sync.progress.errors.cooldown_until.expect("a rest");
+        waits.push(until.duration_since(sim.now));
+        sim.now = until;
+    }
+    assert!(waits[0] <= SignedDuration::from_secs(5) && waits[1] > minutes(6), "{waits:?}");
+    let failed = |event: &Happened| matches!(event, Happened::SyncFailed { .. });
+    assert_eq!(bench.sim().store.events.iter().filter(|event| failed(&event.what)).count(), 1);
     bench.finish();
 }
 

@@ -96,13 +96,10 @@ pub struct ApiConfig {
     pub consent: ConsentConfig,
     /// Whether people reach this over HTTPS, when that is known. Otherwise the request says so.
     pub https: Option<bool>,
-    /// Longest `?wait=true`: 25 seconds, because the gateway ends at 30.
+    /// Longest that `?wait=true` waits for a job; the gateway ends at 30 seconds.
     pub wait_max: Duration,
-}
-
-impl ApiConfig {
-    /// Longest that a request waits for its job.
-    pub const WAIT_MAX: Duration = Duration::from_secs(25);
+    /// Longest that a reader of the feed waits for news.
+    pub long_poll_max: Duration,
 }
 
 /// Everything a handler uses: clients built once at start.

@@ -4,6 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::{
     overrides::{Overrides, Setting},
+    owed::DebtSchedule,
     state::Sync,
     sync::guards::Mutant,
 };
@@ -36,6 +37,12 @@ pub struct Settings {
     pub guard_percent: u32,
     /// Messages that a comparison may find gone, however small the mailbox.
     pub guard_messages: u64,
+    /// When a message that could not be stored is tried again.
+    pub debts: DebtSchedule,
+    /// Failures in a row after which a mailbox rests.
+    pub cooldown_failures: u32,
+    /// How long it rests.
+    pub cooldown: SignedDuration,
     /// How old a probe may get before a poll makes another.
     pub probe_interval: SignedDuration,
     /// Shortest time between two comparisons that a probe begins.
@@ -87,6 +94,9 @@ impl Default for Settings {
             glance: SignedDuration::from_secs(1),
             guard_percent: 10,
             guard_messages: 50,
+            debts: DebtSchedule::default(),
+            cooldown_failures: 5,
+            cooldown: SignedDuration::from_mins(30),
             probe_interval: SignedDuration::from_hours(6),
             repair_interval: SignedDuration::from_hours(24),
             mutant: Mutant::NONE,

@@ -115,6 +115,7 @@ impl World {
             consent: ConsentConfig { page, redirect_uri: None, base_url: None },
             https: None,
             wait_max: WAIT_MAX,
+            long_poll_max: Duration::from_secs(20),
         };
         let project = Arc::new(Project::new(store.clone(), Quota::of(Regime::Current)));
         let clients = Clients { store: store.clone(), queue, gmail: client, oauth, project };
