@@ -1,7 +1,7 @@
 //! The HTTPS API and the dashboard, behind an API Gateway HTTP API.
 
 use lambda_http::service_fn;
-use sync_app::api::{self, ApiConfig, ApiState, ConsentConfig, SyncIntervals};
+use sync_app::api::{self, ApiConfig, ApiState, ConsentConfig};
 use sync_lambda::{Config, clients, emf::Emf, http, telemetry};
 
 #[tokio::main]
@@ -18,10 +18,7 @@ async fn main() -> Result<(), lambda_http::Error> {
 
 fn api_config(config: &Config) -> ApiConfig {
     ApiConfig {
-        intervals: SyncIntervals {
-            with_watch: config.engine.interval,
-            without_watch: config.engine.interval_without_watch,
-        },
+        engine: config.engine.clone(),
         watch_topic: config.topic.clone(),
         consent: ConsentConfig {
             page: config.google_auth_url.clone(),
@@ -29,8 +26,8 @@ fn api_config(config: &Config) -> ApiConfig {
             base_url: config.app_base_url.clone(),
         },
         https: config.app_base_url.as_ref().map(|url| url.starts_with("https://")),
-        probe_interval: config.engine.probe_interval,
         rate: config.rate,
-        wait_max: ApiConfig::WAIT_MAX,
+        wait_max: config.wait_max,
+        long_poll_max: config.long_poll_max,
     }
 }

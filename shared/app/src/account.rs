@@ -11,7 +11,7 @@ use sync_core::{
     EmailAddress, MailboxId, Timestamp,
     quota::{Method, Priority},
 };
-use sync_gmail::{AccessToken, ClientCredentials, GmailClient, GmailError, REPETITIONS};
+use sync_gmail::{AccessToken, ClientCredentials, GmailClient, GmailError};
 use sync_store::{Store, StoreError};
 
 use crate::{
@@ -102,7 +102,7 @@ impl Account {
                     refused = true;
                     self.access(Some(&access)).await?;
                 }
-                error if error.is_worth_repeating() && repetition < REPETITIONS => {
+                error if self.gmail.client.may_repeat(&error, repetition) => {
                     self.gmail.client.pause(repetition).await;
                     repetition += 1;
                 }

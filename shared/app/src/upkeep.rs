@@ -10,6 +10,7 @@ use sync_core::{
     EmailAddress, MailboxId, MessageId, SignedDuration, Timestamp,
     job::{Lane, Trigger},
     message::BodyForm,
+    overrides::Setting,
     state::{Status, Sync},
 };
 use sync_gmail::formats::Mail;
@@ -130,7 +131,10 @@ pub async fn keep_up(
             watch(queue, step, &sync, began_at, &mut kept).await?;
             None
         }
-        Upkeep::Retention => retain(store, queue, step, owner, checkpoint_at, &mut kept).await?,
+        Upkeep::Retention => {
+            let before = began_at - deleted_mail_kept(store, &sync).await?;
+            retain(store, queue, step, owner, (before, checkpoint_at), &mut kept).await?
+        }
         Upkeep::Rebuild => rebuild(store, step, &sync.address, checkpoint_at, &mut kept).await?,
     };
     if let Some(after) = left {
@@ -159,17 +163,23 @@ pub async fn keep_up(
     Ok(kept)
 }
 
-/// Tombstones, then bodies. Gives the row to go on from.
+/// How long the mailbox remembers deletions.
+async fn deleted_mail_kept(store: &Store, sync: &Sync) -> Result<SignedDuration, StoreError> {
+    let overrides = sync.overrides.over(&store.tenant_overrides(&sync.tenant).await?);
+    let days = overrides.get(Setting::DeletedMailKeptDays);
+    Ok(days.map_or(store.retention().deleted_mail, |days| SignedDuration::from_hours(24 * i64::from(days))))
+}
+
+/// Tombstones of deletions before that time, then bodies. Gives the row to go on from.
 async fn retain(
     store: &Store,
     queue: &Queue,
     step: &Step,
     owner: &str,
-    checkpoint_at: Timestamp,
+    (before, checkpoint_at): (Timestamp, Timestamp),
     kept: &mut Kept,
 ) -> Result<Option<MessageId>, UpkeepError> {
     let began_at = Timestamp::now();
-    let before = began_at - store.retention().deleted_mail;
     let mut known = KnownBodies::default();
     let mut after = step.after;
     loop {

@@ -8,6 +8,7 @@ pub mod ids;
 pub mod job;
 pub mod lease;
 pub mod message;
+pub mod overrides;
 pub mod owed;
 pub mod quota;
 pub mod rate;

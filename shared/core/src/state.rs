@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     ids::{EmailAddress, Generation, HistoryId, JobId, MailboxId, TenantId},
     message::Labels,
+    overrides::Overrides,
 };
 
 /// The aggregate root, as a consistent read gives it.
@@ -45,6 +46,9 @@ pub struct Sync {
     pub scope: Scope,
     /// What of a message the owner chose to have.
     pub content: Content,
+    /// What the owner has otherwise than the deployment. In the row it is the mailbox's own; whoever reads the row for
+    /// a worker lays it over the tenant's.
+    pub overrides: Overrides,
     /// The addresses that the owner sends from besides the mailbox's own.
     pub aliases: Aliases,
 

@@ -30,10 +30,15 @@ use crate::{
 pub struct Backoff {
     /// Least wait, and the most before the first repetition; then twice as much each time, with full jitter.
     pub first: Duration,
+    /// Repetitions of one call: many would be waiting, and waiting is the queue's.
+    pub repetitions: u32,
 }
 
-/// Repetitions of one call: more would be waiting, and waiting is the queue's.
-pub const REPETITIONS: u32 = 3;
+impl Default for Backoff {
+    fn default() -> Self {
+        Self { first: Duration::from_secs(1), repetitions: 3 }
+    }
+}
 
 /// What a client needs to know.
 #[derive(Debug, Clone)]
@@ -46,6 +51,8 @@ pub struct GmailConfig {
     pub timeouts: Timeouts,
     /// The repetitions.
     pub backoff: Backoff,
+    /// Items of one page of history or of a listing, 1 to [`requests::PAGE_MAX`].
+    pub page_size: u32,
     /// Longest answer of a batch, bytes: beyond it fewer are asked for. A worker has a few hundred MB.
     pub batch_bytes_max: u64,
     /// Longest answer of any other call, bytes: beyond it a message is a debt.
@@ -61,7 +68,8 @@ impl GmailConfig {
             api_url,
             oauth_url,
             timeouts: Timeouts::default(),
-            backoff: Backoff { first: Duration::from_secs(1) },
+            backoff: Backoff::default(),
+            page_size: requests::PAGE_MAX,
             batch_bytes_max: 96 << 20,
             single_bytes_max: 64 << 20,
             thread_bytes_max: 16 << 20,
@@ -118,7 +126,7 @@ impl GmailClient {
         page_token: Option<&str>,
         now: Timestamp,
     ) -> Result<ListPage, GmailError> {
-        let request = requests::list_messages(window, label, page_token, now)?;
+        let request = requests::list_messages(window, label, page_token, self.config.page_size, now)?;
         requests::read_message_list(&self.call(&request, token).await?.body, window)
     }
 
@@ -129,7 +137,8 @@ impl GmailClient {
         start: HistoryId,
         page_token: Option<&str>,
     ) -> Result<History, GmailError> {
-        match self.call(&requests::list_history(start, page_token), token).await {
+        let request = requests::list_history(start, page_token, self.config.page_size);
+        match self.call(&request, token).await {
             Ok(answer) => Ok(History::Page(requests::read_history(&answer.body)?)),
             Err(GmailError::NotFound) => Ok(History::Expired),
             Err(error) => Err(error),
@@ -278,13 +287,18 @@ impl GmailClient {
         let mut repetition = 0;
         loop {
             match call().await {
-                Err(error) if error.is_worth_repeating() && repetition < REPETITIONS => {
+                Err(error) if self.may_repeat(&error, repetition) => {
                     self.pause(repetition).await;
                     repetition += 1;
                 }
                 outcome => return outcome,
             }
         }
+    }
+
+    /// Whether a call that failed so, after so many repetitions, is made once more.
+    pub fn may_repeat(&self, error: &GmailError, repetitions: u32) -> bool {
+        error.is_worth_repeating() && repetitions < self.config.backoff.repetitions
     }
 
     /// Waits before a call is made again for the `repetition`th time, from 0. Full jitter: workers that failed

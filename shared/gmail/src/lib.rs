@@ -22,7 +22,7 @@ pub mod service_account;
 mod transport;
 pub mod wire;
 
-pub use client::{Backoff, GmailClient, GmailConfig, History, REPETITIONS};
+pub use client::{Backoff, GmailClient, GmailConfig, History};
 pub use consent::{Consent, Consented};
 pub use endpoint::{Endpoint, EndpointError};
 pub use error::GmailError;

@@ -140,7 +140,7 @@ pub fn profile() -> Request {
 }
 
 /// `users.messages.list`, SPAM and TRASH included. `now` places a window of days: `after:` with a date would
-/// mean midnight in California, so it is given in seconds.
+/// mean midnight in California, so it is given in seconds. What has a limit of its own is one page, whatever `page_size`.
 ///
 /// # Errors
 /// [`GmailError::Unsendable`] for the contact of an address that is not [searchable](is_searchable).
@@ -148,12 +148,13 @@ pub fn list_messages(
     window: &Window,
     label: Option<&str>,
     page_token: Option<&str>,
+    page_size: u32,
     now: Timestamp,
 ) -> Result<Request, GmailError> {
     let max_results = match window {
         Window::Newest(newest) => (*newest).clamp(1, PAGE_MAX),
         Window::Contact { limit, .. } => (*limit).clamp(1, PAGE_MAX),
-        Window::Days(_) | Window::All | Window::Between { .. } => PAGE_MAX,
+        Window::Days(_) | Window::All | Window::Between { .. } => page_size,
     }
     .to_string();
     let search = search(window, now)?;
@@ -197,8 +198,8 @@ pub fn is_searchable(address: &EmailAddress) -> bool {
 }
 
 /// `users.history.list`, all types, no label filter.
-pub fn list_history(start: HistoryId, page_token: Option<&str>) -> Request {
-    let (start, max_results) = (start.to_string(), PAGE_MAX.to_string());
+pub fn list_history(start: HistoryId, page_token: Option<&str>, page_size: u32) -> Request {
+    let (start, max_results) = (start.to_string(), page_size.to_string());
     let mut query = vec![
         ("startHistoryId", start.as_str()),
         ("maxResults", max_results.as_str()),

@@ -12,7 +12,7 @@ use sync_app::{
     sync::Worker,
     tasks::Tasks,
 };
-use sync_gmail::{ClientCredentials, GmailClient, GmailConfig, GmailError, PushVerifier};
+use sync_gmail::{Backoff, ClientCredentials, GmailClient, GmailConfig, GmailError, PushVerifier};
 use sync_queue::{Queue, QueueConfig};
 use sync_store::{SharedSecret, Store, StoreConfig};
 
@@ -67,7 +67,11 @@ pub fn queue(config: &Config, sdk: &SdkConfig) -> Queue {
 
 /// Store, queues, Gmail and our registration there.
 pub async fn clients(config: &Config, sdk: &SdkConfig) -> Result<Clients, StartError> {
-    let gmail = GmailConfig::new(config.gmail_api_url.clone(), config.google_oauth_url.clone());
+    let gmail = GmailConfig {
+        page_size: config.page_size,
+        backoff: Backoff { repetitions: config.call_repetitions, ..Backoff::default() },
+        ..GmailConfig::new(config.gmail_api_url.clone(), config.google_oauth_url.clone())
+    };
     let store = store(config, sdk);
     Ok(Clients {
         project: Arc::new(Project::new(store.clone(), config.quota.clone())),

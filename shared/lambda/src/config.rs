@@ -1,16 +1,21 @@
 //! Settings, parsed once at start. A wrong one ends the start with its name.
 
-use std::{collections::BTreeMap, fmt::Display, str::FromStr};
+use std::{collections::BTreeMap, fmt::Display, str::FromStr, time::Duration};
 
 use jiff::SignedDuration;
 use secrecy::SecretString;
 use sync_core::{
+    overrides::Setting,
+    owed::DebtSchedule,
     quota::{Limit, Method, Quota, Regime},
     rate::Rate,
     sync::Settings,
 };
-use sync_gmail::Endpoint;
+use sync_gmail::{Endpoint, requests::PAGE_MAX};
 use sync_store::{EncryptionKey, Retention};
+
+/// Longest that a request of the API may wait: the gateway ends at 30 seconds.
+const WAIT_SECONDS_MAX: u64 = 25;
 
 /// Why a start ended: `FETCH_WINDOW: must be 1 to 25, is "200"`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -73,6 +78,14 @@ pub struct Config {
     pub quota: Quota,
     /// How often a token or session may ask.
     pub rate: Rate,
+    /// Items of one page of history or of a listing.
+    pub page_size: u32,
+    /// Repetitions of one call of Gmail's that failed.
+    pub call_repetitions: u32,
+    /// Longest that a request waits for its job.
+    pub wait_max: Duration,
+    /// Longest that a reader of the feed waits for news.
+    pub long_poll_max: Duration,
     /// How long things are kept.
     pub retention: Retention,
     /// The engine's bounds and intervals.
@@ -103,13 +116,6 @@ impl Config {
         if checkpoint * 2 > timeout {
             return Err(error("CHECKPOINT_SECONDS", "must be at most half of WORKER_TIMEOUT_SECONDS"));
         }
-        let minutes =
-            |name, default| reader.number::<i64>(name, default, 1..=1_440).map(SignedDuration::from_mins);
-        let days = |name, default, most| {
-            reader.number::<i64>(name, default, 1..=most).map(|days| SignedDuration::from_hours(24 * days))
-        };
-        let probe_interval =
-            SignedDuration::from_mins(reader.number("PROBE_INTERVAL_MINUTES", 60, 10..=10_080)?);
         Ok(Self {
             table: reader.required("TABLE_NAME")?,
             bucket: reader.required("BUCKET_NAME")?,
@@ -141,32 +147,17 @@ impl Config {
                 per_minute: reader.number("TOKEN_REQUESTS_PER_MINUTE", 600, 1..=100_000)?,
                 burst: reader.number("TOKEN_REQUESTS_BURST", 100, 1..=100_000)?,
             },
-            retention: Retention {
-                events: days("EVENTS_KEPT_DAYS", 30, 400)?,
-                deleted_mail: days("DELETED_MAIL_KEPT_DAYS", 30, 3_650)?,
-                finished_jobs: days("FINISHED_JOBS_KEPT_DAYS", 90, 400)?,
-                unfinished_jobs: days("UNFINISHED_JOBS_KEPT_DAYS", 7, 90)?,
-                audit: days("AUDIT_KEPT_DAYS", 400, 3_650)?,
-                usage: days("USAGE_KEPT_DAYS", 400, 3_650)?,
-            },
-            engine: Settings {
-                // A living worker must never lose its lease: its time-out, and a margin for clocks.
-                lease: SignedDuration::from_secs(timeout + 30),
-                interval: minutes("SYNC_INTERVAL_MINUTES", 60)?,
-                interval_without_watch: minutes("SYNC_INTERVAL_WITHOUT_WATCH_MINUTES", 5)?,
-                visibility_grace: SignedDuration::from_secs(reader.number(
-                    "VISIBILITY_GRACE_SECONDS",
-                    600,
-                    1..=86_400,
-                )?),
-                initial_newest: reader.number("INITIAL_NEWEST", 50, 0..=500)?,
-                initial_days: reader.number("INITIAL_DAYS", 30, 0..=3_650)?,
-                guard_percent: reader.number("MASS_DELETION_PERCENT", 10, 1..=100)?,
-                guard_messages: reader.number("MASS_DELETION_MESSAGES", 50, 0..=1_000_000)?,
-                probe_interval,
-                quiet_probe_interval: probe_interval.max(Settings::QUIET_PROBE_INTERVAL),
-                ..Settings::default()
-            },
+            retention: reader.retention()?,
+            page_size: reader.number("PAGE_SIZE", PAGE_MAX, 1..=PAGE_MAX)?,
+            call_repetitions: reader.number("CALL_REPETITIONS", 3, 0..=10)?,
+            wait_max: Duration::from_secs(reader.number("WAIT_SECONDS", 25, 1..=WAIT_SECONDS_MAX)?),
+            long_poll_max: Duration::from_secs(reader.number(
+                "LONG_POLL_SECONDS",
+                20,
+                1..=WAIT_SECONDS_MAX,
+            )?),
+            // A living worker must never lose its lease: its time-out, and a margin for clocks.
+            engine: reader.engine(SignedDuration::from_secs(timeout + 30))?,
         })
     }
 }
@@ -203,6 +194,73 @@ impl Reader<'_> {
         let fits = |value: &T| bounds.contains(value);
         text.parse().ok().filter(fits).ok_or_else(|| {
             error(name, format!("must be {} to {}, is {text:?}", bounds.start(), bounds.end()))
+        })
+    }
+
+    fn minutes(&self, name: &'static str, default: i64) -> Result<SignedDuration, ConfigError> {
+        self.number(name, default, 1..=1_440).map(SignedDuration::from_mins)
+    }
+
+    fn days(&self, name: &'static str, default: i64, most: i64) -> Result<SignedDuration, ConfigError> {
+        self.number(name, default, 1..=most).map(|days| SignedDuration::from_hours(24 * days))
+    }
+
+    /// One that a tenant or a mailbox may have otherwise, inside the same bounds.
+    fn chosen(&self, name: &'static str, default: u32, setting: Setting) -> Result<u32, ConfigError> {
+        self.number(name, default, setting.bounds())
+    }
+
+    fn retention(&self) -> Result<Retention, ConfigError> {
+        let deleted_mail = self.chosen("DELETED_MAIL_KEPT_DAYS", 30, Setting::DeletedMailKeptDays)?;
+        Ok(Retention {
+            events: self.days("EVENTS_KEPT_DAYS", 30, 400)?,
+            deleted_mail: SignedDuration::from_hours(24 * i64::from(deleted_mail)),
+            finished_jobs: self.days("FINISHED_JOBS_KEPT_DAYS", 90, 400)?,
+            unfinished_jobs: self.days("UNFINISHED_JOBS_KEPT_DAYS", 7, 90)?,
+            audit: self.days("AUDIT_KEPT_DAYS", 400, 3_650)?,
+            usage: self.days("USAGE_KEPT_DAYS", 400, 3_650)?,
+        })
+    }
+
+    fn engine(&self, lease: SignedDuration) -> Result<Settings, ConfigError> {
+        let probe_interval =
+            SignedDuration::from_mins(self.number("PROBE_INTERVAL_MINUTES", 60, 10..=10_080)?);
+        let interval = |name, default| {
+            let minutes = self.chosen(name, default, Setting::SyncIntervalMinutes);
+            minutes.map(|minutes| SignedDuration::from_mins(minutes.into()))
+        };
+        Ok(Settings {
+            lease,
+            interval: interval("SYNC_INTERVAL_MINUTES", 60)?,
+            interval_without_watch: interval("SYNC_INTERVAL_WITHOUT_WATCH_MINUTES", 5)?,
+            visibility_grace: SignedDuration::from_secs(self.number(
+                "VISIBILITY_GRACE_SECONDS",
+                600,
+                1..=86_400,
+            )?),
+            initial_newest: self.chosen("INITIAL_NEWEST", 50, Setting::InitialNewest)?,
+            initial_days: self.chosen("INITIAL_DAYS", 30, Setting::InitialDays)?,
+            batch_max: self.chosen("BATCH_MAX", 1_000, Setting::BatchMax)?.into(),
+            guard_percent: self.chosen("MASS_DELETION_PERCENT", 10, Setting::MassDeletionPercent)?,
+            guard_messages: self.chosen("MASS_DELETION_MESSAGES", 50, Setting::MassDeletionMessages)?.into(),
+            debts: self.debts()?,
+            cooldown_failures: self.number("COOLDOWN_FAILURES", 5, 1..=100)?,
+            cooldown: self.minutes("COOLDOWN_MINUTES", 30)?,
+            probe_interval,
+            quiet_probe_interval: probe_interval.max(Settings::QUIET_PROBE_INTERVAL),
+            ..Settings::default()
+        })
+    }
+
+    /// `1,5,30,120,720,1440`: minutes that grow.
+    fn debts(&self) -> Result<DebtSchedule, ConfigError> {
+        const NAME: &str = "DEBT_SCHEDULE_MINUTES";
+        let days = self.number("DEBT_DAYS", 30, 1..=365)?;
+        let text = self.optional(NAME).unwrap_or_else(|| "1,5,30,120,720,1440".to_owned());
+        let minutes: Option<Vec<u32>> = text.split(',').map(|wait| wait.trim().parse().ok()).collect();
+        minutes.and_then(|minutes| DebtSchedule::new(&minutes, days)).ok_or_else(|| {
+            let (most, longest) = (DebtSchedule::WAITS_MAX, DebtSchedule::MINUTES_MAX);
+            error(NAME, format!("must be at most {most} numbers that grow, each 1 to {longest}, is {text:?}"))
         })
     }
 
@@ -310,6 +368,8 @@ impl Reader<'_> {
 
 #[cfg(test)]
 mod tests {
+    use sync_gmail::Backoff;
+
     use super::*;
 
     fn complete(name: &str) -> Option<String> {
@@ -344,10 +404,9 @@ mod tests {
         );
         assert!(config.push.is_none() && config.topic.is_none());
         let engine = Settings::default();
-        assert_eq!(
-            (config.engine.guard_percent, config.engine.guard_messages, config.engine.probe_interval),
-            (engine.guard_percent, engine.guard_messages, engine.probe_interval)
-        );
+        assert_eq!(config.engine, engine);
+        assert_eq!((config.page_size, config.call_repetitions), (500, Backoff::default().repetitions));
+        assert_eq!((config.wait_max.as_secs(), config.long_poll_max.as_secs()), (25, 20));
         assert_eq!(config.retention, Retention::default());
         assert_eq!(config.quota, Quota::of(Regime::Current));
     }
@@ -410,6 +469,12 @@ mod tests {
             complain("CHECKPOINT_SECONDS", "299").starts_with("CHECKPOINT_SECONDS: must be at most half")
         );
         assert_eq!(complain("WATCH", "true"), r#"WATCH: must be yes or no, is "true""#);
+        for wrong in ["1,1", "5,1", "0", "1,2,", "10081", "a"] {
+            let expected = format!(
+                r#"DEBT_SCHEDULE_MINUTES: must be at most 12 numbers that grow, each 1 to 10080, is "{wrong}""#
+            );
+            assert_eq!(complain("DEBT_SCHEDULE_MINUTES", wrong), expected);
+        }
         assert!(complain("QUOTA_REGIME", "free").starts_with("QUOTA_REGIME: must be current or legacy"));
     }
 

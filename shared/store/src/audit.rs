@@ -46,6 +46,8 @@ pub enum AuditAction {
     DebtAccepted,
     /// The selection of labels was changed.
     SelectionChanged,
+    /// What else is chosen for a mailbox, or for a tenant's mailboxes, was changed.
+    SettingsChanged,
     /// Rows are made again from raw mail.
     RebuildStarted,
     /// Dead letters were moved back to their queues.

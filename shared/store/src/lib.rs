@@ -35,6 +35,7 @@ mod lists;
 mod mailboxes;
 mod meter;
 mod objects;
+mod overrides;
 mod owed;
 mod paging;
 mod project;
@@ -57,6 +58,7 @@ pub use bodies::{BodySweep, KnownBodies};
 pub use claims::TaskClaim;
 pub use error::StoreError;
 pub use meter::{Spent, metered};
+pub use overrides::OVERRIDES_KEPT;
 pub use projections::Rebuilt;
 pub use quota::SeenLedger;
 pub use references::{REFERENCE_BYTES_MAX, REFERENCES_MAX, Swept};
@@ -130,6 +132,7 @@ pub struct Store {
     dynamo: aws_sdk_dynamodb::Client,
     s3: aws_sdk_s3::Client,
     vault: vault::Vault,
+    tenants: overrides::TenantCache,
     retention: Retention,
 }
 
@@ -147,6 +150,7 @@ impl Store {
             dynamo: aws_sdk_dynamodb::Client::from_conf(dynamo),
             s3: aws_sdk_s3::Client::from_conf(s3),
             vault: vault::Vault::new(secrets, &config.encryption_secret_id),
+            tenants: overrides::TenantCache::default(),
             retention: Retention::default(),
             config,
         }
@@ -169,6 +173,12 @@ impl Store {
     #[must_use]
     pub fn with_encryption_key(self, key: EncryptionKey) -> Self {
         Self { vault: self.vault.with_key(key), ..self }
+    }
+
+    /// The same store that keeps tenants' overrides in memory for so long, instead of five minutes.
+    #[must_use]
+    pub fn keeping_overrides(self, kept: Duration) -> Self {
+        Self { tenants: overrides::TenantCache::keeping(kept), ..self }
     }
 
     /// How long it keeps things.

@@ -26,11 +26,12 @@ const TENANT_PAGE_MAX: u32 = 500;
 
 impl Store {
     /// Connects a mailbox, or finds it connected. A deactivated one becomes active again, with its rows
-    /// and its cursor. Nothing is due until [`Store::ask`] or [`Store::create_request`].
+    /// and its cursor. Nothing is due until [`Store::due_by`], [`Store::ask`] or [`Store::create_request`].
     pub async fn create_mailbox(&self, new: &NewMailbox) -> Result<Created> {
         for _ in 0..CONNECT_TRIES {
             if let Some(mailbox) = self.mailbox_of_address(&new.tenant, &new.address).await? {
                 self.reactivate(&mailbox, new).await?;
+                self.register(&mailbox, new).await?;
                 return Ok(Created::Exists(mailbox));
             }
             let id = format!("mbx_{}", uuid::Uuid::now_v7().simple());
@@ -122,6 +123,16 @@ impl Store {
             Transacted::Cancelled(_) if transacted.refused_at(0) => Ok(()),
             Transacted::Cancelled(reasons) => Err(cancelled("reactivate mailbox", reasons)),
         }
+    }
+
+    /// Puts a mailbox into the list of all: one that was connected before there was a list is not in it.
+    async fn register(&self, mailbox: &MailboxId, new: &NewMailbox) -> Result<()> {
+        let row = Change::default()
+            .set("v", number(SCHEMA_VERSION))
+            .set("mailbox", text(mailbox.as_str()))
+            .set("tenant", text(new.tenant.as_str()))
+            .set_if_absent("created_at", time(new.now));
+        self.update("register mailbox", &keys::registry(mailbox), row).await.map(|_| ())
     }
 
     /// The aggregate root, read consistently.
@@ -424,6 +435,7 @@ pub(crate) fn sync_from(item: &Item) -> Result<Sync> {
         credential_kind: fields.optional_nested("credential_kind")?.unwrap_or_default(),
         scope: fields.optional_nested("scope")?.unwrap_or_default(),
         content: fields.optional_nested("content")?.unwrap_or_default(),
+        overrides: fields.optional_nested("overrides")?.unwrap_or_default(),
         aliases: fields.optional_nested("aliases")?.unwrap_or_default(),
         commit: fields.number("commit")?,
         seq: fields.optional_number("seq")?.unwrap_or(0),

@@ -76,8 +76,7 @@ impl Sim {
 
     /// How often the mailbox is polled.
     pub fn poll_interval(&self) -> sync_core::SignedDuration {
-        let watched = self.store.kept.sync.watch_expires_at.is_some();
-        if watched { self.settings.interval } else { self.settings.interval_without_watch }
+        self.settings.interval_of(&self.store.kept.sync, self.now)
     }
 
     /// After everything: P1, the counters, P3.

@@ -136,7 +136,10 @@ fn setting(dice: &mut Dice, mutant: Option<Guard>) -> (Setting, u32, u32) {
     let (fewest, more) = if dice.below(2) == 0 { (20, 260) } else { (4, 36) };
     let steps = dice.steps(fewest, more);
     let slice = if is_large { LARGE } else { settings.slice };
-    let settings = Settings { slice, ..settings };
+    // Every fifth hands over after a message or a few.
+    let hands_over = mailbox_seed % 5 == 0 && !is_large;
+    let batch_max = if hands_over { 1 + mailbox_seed % 4 } else { settings.batch_max };
+    let settings = Settings { slice, batch_max, ..settings };
     let start = HistoryId(start);
     let content = match mailbox_seed % 3 {
         0 => Content::Raw,

@@ -21,8 +21,6 @@ use super::{
     view::ChangeView,
 };
 
-/// Longest that a reader waits for news, seconds: the gateway ends at 30.
-const WAIT_SECONDS_MAX: u64 = 20;
 /// First and longest pause between two looks for news.
 const LOOK_FIRST: Duration = Duration::from_millis(250);
 const LOOK_LONGEST: Duration = Duration::from_secs(1);
@@ -55,7 +53,7 @@ pub async fn changes(
         query.refuse("cursor", "is given beside after: name one of them");
     }
     let limit = query.limit();
-    let wait = query.seconds("wait", WAIT_SECONDS_MAX).unwrap_or(Duration::ZERO);
+    let wait = query.seconds("wait", state.config.long_poll_max.as_secs()).unwrap_or(Duration::ZERO);
     query.finish()?;
     let mailbox = owned(&state, &caller.tenant, &mailbox.unwrap_or_default()).await?.mailbox;
 

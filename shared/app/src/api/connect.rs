@@ -261,6 +261,9 @@ pub(super) async fn keep(
     if before.status != Status::Active {
         state.store.set_status(&mailbox, Status::Active, now).await?;
     }
+    // Whether a first copy is asked for now or not, and whatever comes of the rest: the poll finds the mailbox.
+    let interval = state.settings_of(&before.tenant).await?.interval_of(&before, now);
+    state.store.due_by(&mailbox, now + interval).await?;
     let (trace, deed) = (deed.trace().to_owned(), deed.with(&mailbox));
     note(state, &deed).await;
     let warnings = start_watch(state, &before, &access).await;
@@ -275,7 +278,7 @@ pub(super) async fn keep(
     };
     let sync = mailbox::read(state, &mailbox).await?;
     Ok(Connected {
-        mailbox: MailboxView::new(&sync, state.config.intervals, Timestamp::now()),
+        mailbox: state.view_of(&sync).await?,
         job: job.map(|job| JobView::new(&mailbox, &job)),
         warnings,
         is_new: matches!(created, Created::New(_)),

@@ -43,7 +43,7 @@ async fn run(
         store: state.store.clone(),
         queue: state.queue.clone(),
         quota: state.project.quota().clone(),
-        probe_interval: state.config.probe_interval,
+        probe_interval: state.config.engine.probe_interval,
     };
     let now = Timestamp::now();
     let report = tasks.run(task, &trace, now).await;

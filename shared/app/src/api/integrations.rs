@@ -45,8 +45,8 @@ pub async fn list(
     let cursor = query.text_of("cursor", super::query::CURSOR_BYTES_MAX);
     query.finish()?;
     let page = state.store.mailboxes_of_tenant(&caller.tenant, limit, cursor.as_deref()).await?;
-    let now = Timestamp::now();
-    let items = page.items.iter().map(|sync| MailboxView::new(sync, state.config.intervals, now)).collect();
+    let (settings, now) = (state.settings_of(&caller.tenant).await?, Timestamp::now());
+    let items = page.items.iter().map(|sync| MailboxView::new(sync, &settings, now)).collect();
     Ok(Json(ListView { items, next_cursor: page.next }))
 }
 
@@ -59,7 +59,7 @@ pub async fn get(
 ) -> Result<Json<MailboxView>, Problem> {
     query.finish()?;
     let sync = owned(&state, &caller.tenant, &mailbox).await?;
-    Ok(Json(MailboxView::new(&sync, state.config.intervals, Timestamp::now())))
+    Ok(Json(state.view_of(&sync).await?))
 }
 
 /// `DELETE /api/integrations/{mailbox}`: deactivated first, so that no worker begins anew meanwhile.
@@ -79,7 +79,7 @@ pub async fn disconnect(
     let warnings = let_go(&state, &sync, credential).await;
     state.store.delete_credential(&sync.mailbox).await?;
     let after = mailbox::read(&state, &sync.mailbox).await?;
-    let view = MailboxView::new(&after, state.config.intervals, Timestamp::now());
+    let view = state.view_of(&after).await?;
     let action = if purge { AuditAction::Erased } else { AuditAction::Disconnected };
     note(&state, &Deed::of(&caller, action, &correlation.0.0).with(&sync.mailbox)).await;
     let purged = purge && erase(&state, &sync).await?;

@@ -11,14 +11,16 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use jiff::Timestamp;
-use sync_core::state::{Status, Sync};
+use sync_core::{
+    state::{Status, Sync},
+    sync::Settings,
+};
 
 use super::{
     ApiState,
     auth::{Caller, ToRead},
     problem::Problem,
     query::Query,
-    view::SyncIntervals,
 };
 
 /// Mailboxes of one read, and the most that are added up: ten thousand.
@@ -39,9 +41,9 @@ struct Sums {
 }
 
 impl Sums {
-    fn add(&mut self, sync: &Sync, intervals: SyncIntervals, now: Timestamp) {
+    fn add(&mut self, sync: &Sync, settings: &Settings, now: Timestamp) {
         *self.by_status.entry(sync.status.name()).or_default() += 1;
-        self.healthy += u64::from(sync.is_healthy(intervals.of(sync, now), now));
+        self.healthy += u64::from(sync.is_healthy(settings.interval_of(sync, now), now));
         self.messages += sync.totals.messages;
         self.deleted += sync.totals.deleted;
         self.debts += sync.totals.debts;
@@ -93,13 +95,14 @@ pub async fn metrics(
     query: Query,
 ) -> Result<Response, Problem> {
     query.finish()?;
+    let settings = state.settings_of(&caller.tenant).await?;
     let now = Timestamp::now();
     let mut sums = Sums::default();
     let mut cursor: Option<String> = None;
     for _ in 0..PAGES_MAX {
         let page = state.store.mailboxes_of_tenant(&caller.tenant, PAGE, cursor.as_deref()).await?;
         for sync in &page.items {
-            sums.add(sync, state.config.intervals, now);
+            sums.add(sync, &settings, now);
         }
         cursor = page.next;
         if cursor.is_none() {

@@ -28,6 +28,7 @@ mod metrics;
 mod on_demand;
 mod operations;
 mod order;
+mod overrides;
 mod pages;
 pub mod problem;
 mod query;
@@ -39,6 +40,7 @@ mod session;
 mod settings;
 mod status;
 mod syncs;
+mod tenant_settings;
 mod usage;
 pub mod view;
 mod why;
@@ -53,9 +55,11 @@ use axum::{
     routing::{delete, get, post},
 };
 use sync_core::{
-    EmailAddress, MailboxId, SignedDuration, Timestamp,
+    EmailAddress, MailboxId, SignedDuration, TenantId, Timestamp,
     quota::{Method, Priority},
     rate::Rate,
+    state::Sync,
+    sync::Settings,
 };
 use sync_gmail::{ClientCredentials, GmailClient, GmailError};
 use sync_queue::Queue;
@@ -71,7 +75,8 @@ use crate::{
 
 pub use consent::ConsentConfig;
 use health::HealthCache;
-pub use view::SyncIntervals;
+use problem::Problem;
+use view::MailboxView;
 
 /// Longest body that is read: a service account's key is 4 KB, a list of anything fits.
 pub const BODY_BYTES_MAX: usize = 1 << 20;
@@ -85,25 +90,20 @@ const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'sel
 /// Settings of the API.
 #[derive(Debug, Clone)]
 pub struct ApiConfig {
-    /// How often mailboxes are looked at: staleness is judged by it.
-    pub intervals: SyncIntervals,
+    /// The engine's: staleness is judged by how often a mailbox is looked at.
+    pub engine: Settings,
     /// `projects/P/topics/T` for Gmail's watch; without one mailboxes are polled.
     pub watch_topic: Option<String>,
     /// Google's consent page, and the way back from it.
     pub consent: ConsentConfig,
     /// Whether people reach this over HTTPS, when that is known. Otherwise the request says so.
     pub https: Option<bool>,
-    /// How old a probe must be before a mailbox that changed since is probed again.
-    pub probe_interval: SignedDuration,
     /// How often each token and each session may ask.
     pub rate: Rate,
-    /// Longest `?wait=true`: 25 seconds, because the gateway ends at 30.
+    /// Longest that `?wait=true` waits for a job; the gateway ends at 30 seconds.
     pub wait_max: Duration,
-}
-
-impl ApiConfig {
-    /// Longest that a request waits for its job.
-    pub const WAIT_MAX: Duration = Duration::from_secs(25);
+    /// Longest that a reader of the feed waits for news.
+    pub long_poll_max: Duration,
 }
 
 /// Everything a handler uses: clients built once at start.
@@ -161,6 +161,16 @@ impl ApiState {
         Self { cron_secret: Some(secret), ..self }
     }
 
+    /// The engine's settings as they hold for a tenant.
+    async fn settings_of(&self, tenant: &TenantId) -> Result<Settings, Problem> {
+        Ok(self.config.engine.overridden(&self.store.tenant_overrides(tenant).await?))
+    }
+
+    /// A mailbox as its owner sees it now.
+    async fn view_of(&self, sync: &Sync) -> Result<MailboxView, Problem> {
+        Ok(MailboxView::new(sync, &self.settings_of(&sync.tenant).await?, Timestamp::now()))
+    }
+
     /// Pays for one call for an address, before there is a mailbox or when there is none any more.
     async fn pay(&self, address: &EmailAddress, method: Method) -> Result<(), GmailError> {
         let mut purse = Purse::new(Arc::clone(&self.project), address.clone());
@@ -184,6 +194,10 @@ impl ApiState {
 /// Mailboxes: connecting, settings, syncing, watching, operating.
 fn mailbox_routes() -> Router<Arc<ApiState>> {
     Router::new()
+        .route(
+            "/api/settings",
+            get(tenant_settings::get).put(tenant_settings::put).patch(tenant_settings::patch),
+        )
         .route("/api/integrations", get(integrations::list).post(connect::connect))
         .route("/api/integrations/{mailbox}", get(integrations::get).delete(integrations::disconnect))
         .route(

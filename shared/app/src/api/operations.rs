@@ -64,7 +64,7 @@ fn refuse(changed: StatusChange) -> Result<(), Problem> {
 
 async fn as_it_is(state: &ApiState, sync: &Sync) -> Result<Json<MailboxView>, Problem> {
     let sync = mailbox::read(state, &sync.mailbox).await?;
-    Ok(Json(MailboxView::new(&sync, state.config.intervals, Timestamp::now())))
+    Ok(Json(state.view_of(&sync).await?))
 }
 
 /// `GET /api/sync/{mailbox}/debts`

@@ -1,7 +1,8 @@
-//! What a mailbox's owner chose to have: its selection of labels, and what of each message.
+//! What a mailbox's owner chose to have: its selection of labels, what of each message, and what differs from the
+//! deployment's settings.
 //!
 //! Invariant: a selection never changes without a comparison that makes the replica fit it, written in the same
-//! transaction. The content of messages holds for what is fetched from then on, so its change is no work. A label that Gmail does not know is refused: including only that one would empty the replica.
+//! transaction. The content of messages and all else hold from the next look on, so their change is no work. A label that Gmail does not know is refused: including only that one would empty the replica.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -17,8 +18,9 @@ use sync_core::{
     Disposition, MailboxId,
     job::Trigger,
     message::Labels,
+    overrides::{Overrides, Setting},
     quota::Method,
-    state::{Content, Scope, Sync},
+    state::{Content, Scope, Status, Sync},
 };
 use sync_store::AuditAction;
 
@@ -29,6 +31,7 @@ use super::{
     content::{self, refuse_headers_only},
     mailbox::owned,
     order::{Order, location, refuse_unless_active, waits},
+    overrides::{Changes, EffectiveView, Given},
     problem::Problem,
     query::Query,
     requests,
@@ -47,6 +50,10 @@ pub struct SettingsView {
     labels: SelectionView,
     /// `raw`, `full` or `metadata`.
     content: &'static str,
+    /// What is chosen for this mailbox.
+    overrides: Overrides,
+    /// What holds in the end: the mailbox's, else the tenant's, else the deployment's.
+    effective: EffectiveView,
 }
 
 #[derive(Serialize)]
@@ -64,10 +71,32 @@ struct Changed {
     job: Option<JobView>,
 }
 
-impl SettingsView {
-    fn new(mailbox: &MailboxId, scope: &Scope, content: Content) -> Self {
-        let labels = SelectionView { include: scope.include.clone(), exclude: scope.exclude.clone() };
-        Self { mailbox: mailbox.clone(), labels, content: content.name() }
+/// Everything that an owner chooses.
+#[derive(Clone, Default)]
+struct Choices {
+    scope: Scope,
+    content: Content,
+    overrides: Overrides,
+}
+
+impl Choices {
+    fn of(sync: &Sync) -> Self {
+        Self { scope: sync.scope.clone(), content: sync.content, overrides: sync.overrides.clone() }
+    }
+
+    async fn view(&self, state: &ApiState, sync: &Sync) -> Result<SettingsView, Problem> {
+        let Self { scope, content, overrides } = self.clone();
+        let labels = SelectionView { include: scope.include, exclude: scope.exclude };
+        // Read now: whoever has just changed the tenant's wants to see what came of it.
+        let of_all = overrides.over(&state.store.read_tenant_overrides(&sync.tenant).await?);
+        let effective = EffectiveView::new(&state.config.engine, state.store.retention(), &of_all);
+        Ok(SettingsView {
+            mailbox: sync.mailbox.clone(),
+            labels,
+            content: content.name(),
+            overrides,
+            effective,
+        })
     }
 }
 
@@ -77,6 +106,7 @@ impl SettingsView {
 pub struct Settings {
     labels: Option<Selection>,
     content: Option<String>,
+    overrides: Option<Given>,
 }
 
 #[derive(Default, Deserialize)]
@@ -95,16 +125,16 @@ pub async fn get(
 ) -> Result<Json<SettingsView>, Problem> {
     query.finish()?;
     let sync = owned(&state, &caller.tenant, &mailbox).await?;
-    Ok(Json(SettingsView::new(&sync.mailbox, &sync.scope, sync.content)))
+    Ok(Json(Choices::of(&sync).view(&state, &sync).await?))
 }
 
-/// `PUT /api/integrations/{mailbox}/settings`: what is left out is the default, everything, raw.
+/// `PUT /api/integrations/{mailbox}/settings`: what is left out is the default: everything, raw, as the tenant has it.
 pub async fn put(
     order: Order<ToAdminister>,
     query: Query,
     JsonBody(body): JsonBody<Settings>,
 ) -> Result<Response, Problem> {
-    change(&order, query, body, |_| (Scope::default(), Content::default())).await
+    change(&order, query, body, |_| Choices::default()).await
 }
 
 /// `PATCH /api/integrations/{mailbox}/settings`: what is left out stays.
@@ -113,52 +143,90 @@ pub async fn patch(
     query: Query,
     JsonBody(body): JsonBody<Settings>,
 ) -> Result<Response, Problem> {
-    change(&order, query, body, |sync| (sync.scope.clone(), sync.content)).await
+    change(&order, query, body, Choices::of).await
 }
 
 async fn change(
     order: &Order<ToAdminister>,
     mut query: Query,
     body: Settings,
-    base: impl FnOnce(&Sync) -> (Scope, Content),
+    base: impl FnOnce(&Sync) -> Choices,
 ) -> Result<Response, Problem> {
     let wait = waits(&mut query);
-    if body.labels.is_none() && body.content.is_none() {
-        query.refuse("labels", "is required, or content: {\"include\": […], \"exclude\": […]}");
+    if body.labels.is_none() && body.content.is_none() && body.overrides.is_none() {
+        query.refuse("labels", "is required, or content, or overrides: {\"include\": […], \"exclude\": […]}");
     }
-    let chosen = body.content.as_deref().map(content::named);
-    if chosen == Some(None) {
+    let content = body.content.as_deref().map(content::named);
+    if content == Some(None) {
         query.refuse("content", content::EXPECTED);
     }
     let given = body.labels.unwrap_or_default();
     let include = given.include.map(|labels| checked(&mut query, "labels.include", labels));
     let exclude = given.exclude.map(|labels| checked(&mut query, "labels.exclude", labels));
+    let changes = Changes::parse(&mut query, &body.overrides.unwrap_or_default());
     query.finish()?;
     let sync = order.mailbox().await?;
-    let (before, content) = base(&sync);
-    let scope =
-        Scope { include: include.unwrap_or(before.include), exclude: exclude.unwrap_or(before.exclude) };
-    let content = chosen.flatten().unwrap_or(content);
-    consistent(&scope)?;
-    if content != sync.content && content != Content::Metadata {
+    let before = base(&sync);
+    let scope = Scope {
+        include: include.unwrap_or(before.scope.include),
+        exclude: exclude.unwrap_or(before.scope.exclude),
+    };
+    let content = content.flatten().unwrap_or(before.content);
+    let chosen = Choices { scope, content, overrides: changes.applied_to(before.overrides) };
+    let changes_labels = chosen.scope != sync.scope;
+    consistent(&chosen.scope)?;
+    if chosen.content != sync.content && chosen.content != Content::Metadata {
         refuse_headers_only(&order.state, &sync).await?;
     }
-    let settings = SettingsView::new(&sync.mailbox, &scope, content);
-    if scope == sync.scope {
-        if content != sync.content {
-            order.state.store.set_content(&sync.mailbox, content).await?;
-        }
-        return Ok(Json(Changed { settings, job: None }).into_response());
+    if changes_labels {
+        refuse_unless_active(&sync)?;
+        known(&order.state, &sync, &chosen.scope).await?;
     }
-    refuse_unless_active(&sync)?;
-    known(&order.state, &sync, &scope).await?;
+    choose(order, &sync, &chosen).await?;
+    let settings = chosen.view(&order.state, &sync).await?;
+    if changes_labels {
+        compare(order, &sync, &chosen, settings, wait).await
+    } else {
+        Ok(Json(Changed { settings, job: None }).into_response())
+    }
+}
+
+/// Writes all that is no work. A mailbox whose interval has changed is looked at once, so that the next look is at
+/// the new one.
+async fn choose(order: &Order<ToAdminister>, sync: &Sync, chosen: &Choices) -> Result<(), Problem> {
+    let (before, store) = (Choices::of(sync), &order.state.store);
+    if chosen.content != before.content {
+        store.set_content(&sync.mailbox, chosen.content).await?;
+    }
+    if chosen.overrides != before.overrides {
+        let interval = Setting::SyncIntervalMinutes;
+        let is_due =
+            chosen.overrides.get(interval) != before.overrides.get(interval) && sync.status == Status::Active;
+        let due_at = is_due.then(Timestamp::now);
+        store.set_overrides(&sync.mailbox, &chosen.overrides, due_at).await?;
+    }
+    if (chosen.content, &chosen.overrides) != (before.content, &before.overrides) {
+        order.note(sync, AuditAction::SettingsChanged).await;
+    }
+    Ok(())
+}
+
+/// Writes the selection with the comparison that makes the replica fit it.
+async fn compare(
+    order: &Order<ToAdminister>,
+    sync: &Sync,
+    chosen: &Choices,
+    settings: SettingsView,
+    wait: bool,
+) -> Result<Response, Problem> {
     let (state, now) = (&order.state, Timestamp::now());
-    let requested = state.store.set_scope(&sync.mailbox, &scope, content, Trigger::Manual, now).await?;
-    order.note(&sync, AuditAction::SelectionChanged).await;
+    let Choices { scope, content, .. } = chosen;
+    let requested = state.store.set_scope(&sync.mailbox, scope, *content, Trigger::Manual, now).await?;
+    order.note(sync, AuditAction::SelectionChanged).await;
     requests::hint(state, &sync.mailbox, &sync.tenant, Trigger::Manual, &order.trace).await;
     let job = requests::read_job(state, &sync.mailbox, &requested.job).await?;
-    let (status, job) = order.follow(&sync, job, wait).await?;
-    let place = location(&sync, &job);
+    let (status, job) = order.follow(sync, job, wait).await?;
+    let place = location(sync, &job);
     let changed = Changed { settings, job: Some(JobView::new(&sync.mailbox, &job)) };
     Ok((status, [(header::LOCATION, place)], Json(changed)).into_response())
 }

@@ -38,7 +38,8 @@ pub async fn status(
     );
     let (jobs, usage) = (jobs?.items, usage?);
     let last = jobs.iter().find(|job| is_finished(job.status)).or(jobs.first());
-    Ok(Json(StatusView::new(&sync, last, usage.quota_units, state.config.intervals, now)))
+    let settings = state.settings_of(&sync.tenant).await?;
+    Ok(Json(StatusView::new(&sync, last, usage.quota_units, &settings, now)))
 }
 
 /// `GET /api/sync/{mailbox}/jobs`

@@ -16,7 +16,7 @@ use sync_core::{
     sync::{FetchPlan, Fetched, answers_of},
 };
 use sync_gmail::{
-    GmailClient, GmailError, REPETITIONS,
+    GmailClient, GmailError,
     batch::Gotten,
     formats::{FetchedMessage, Mail},
     mime::{self, OwnAddresses},
@@ -261,7 +261,7 @@ impl Fetching<'_> {
                 self.window = ids.len().div_ceil(2);
                 Judged::Again
             }
-            error if error.is_worth_repeating() && *repetition < REPETITIONS => {
+            error if self.client.may_repeat(&error, *repetition) => {
                 self.client.pause(*repetition).await;
                 *repetition += 1;
                 Judged::Again

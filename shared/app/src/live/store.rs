@@ -85,15 +85,19 @@ impl StoreSide {
                 store.lower_target(mailbox, from, to).await.map(|_| Seen::Done).map_err(stored)?
             }
             Effect::Acquire { until } => {
-                let acquired = store.acquire(mailbox, &self.owner, until, now).await.map_err(stored)?;
-                if let Acquired::Held(sync) = &acquired {
+                let mut acquired = store.acquire(mailbox, &self.owner, until, now).await.map_err(stored)?;
+                if let Acquired::Held(sync) = &mut acquired {
+                    lay_over_tenants(store, sync).await?;
                     self.found = Some(sync.clone());
                 }
                 Seen::Acquired(acquired)
             }
             Effect::RaiseAsked => Seen::Asked(store.raise_asked(mailbox, now).await.map_err(stored)?),
             Effect::ReadSync => match store.read_sync(mailbox).await.map_err(stored)? {
-                Some(sync) => Seen::Sync(Box::new(sync)),
+                Some(mut sync) => {
+                    lay_over_tenants(store, &mut sync).await?;
+                    Seen::Sync(Box::new(sync))
+                }
                 None => return Err(Failure::new(Disposition::Defect, "the mailbox is gone")),
             },
             Effect::Release { generation, asked, due_at, status } => {
@@ -162,6 +166,13 @@ impl StoreSide {
         }
         Ok(Seen::Requests(requests))
     }
+}
+
+/// What the mailbox has otherwise, and what its tenant has for all.
+async fn lay_over_tenants(store: &Store, sync: &mut Sync) -> Result<(), Failure> {
+    let below = store.tenant_overrides(&sync.tenant).await.map_err(stored)?;
+    sync.overrides = sync.overrides.over(&below);
+    Ok(())
 }
 
 fn not_ours() -> Failure {

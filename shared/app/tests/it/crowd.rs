@@ -259,7 +259,6 @@ fn jitter(most: Duration) -> Duration {
     most.mul_f64(rand::random())
 }
 
-#[expect(clippy::print_stderr, reason = "shown by the test runner")]
 #[tokio::test(start_paused = true)]
 async fn ten_thousand_workers_share_a_project_without_a_hot_row() {
     let table = Table::new();

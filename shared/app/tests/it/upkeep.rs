@@ -10,13 +10,14 @@ use sync_core::{
     MailboxId, MessageId, SignedDuration, Timestamp,
     job::Lane,
     message::{RowState, Touched},
+    overrides::{Overrides, Setting},
     state::Status,
     sync::RowWrite,
 };
 use sync_queue::Upkeep;
-use sync_store::{Retention, Store};
+use sync_store::{Retention, Store, TenantRow};
 
-use crate::api::world::{World, mail, put};
+use crate::api::world::{World, mail, put, tenant};
 
 async fn done(
     world: &World,
@@ -60,6 +61,43 @@ async fn retention_takes_what_is_old_and_goes_on_where_it_was_cut_short() {
     let ended = done(&world, &store, &mailbox, Upkeep::Retention, MINUTE).await;
     assert_eq!((ended.tombstones, ended.continued), (80, false));
     assert!(world.store.get_message(&mailbox, MessageId(5_000)).await.expect("read").is_some(), "it lives");
+}
+
+#[tokio::test]
+async fn a_mailbox_remembers_its_deletions_for_as_long_as_is_chosen_for_it() {
+    let world = World::new().await;
+    let row = TenantRow { id: tenant("ten_a"), name: "A".to_owned(), created_at: Timestamp::now() };
+    world.store.create_tenant(&row).await.expect("made");
+    let mailbox = world.mailbox("ten_a", "old@example.com").await;
+    for (id, days) in [(1, 3), (2, 8), (3, 20)] {
+        let tombstone = RowWrite::Tombstone {
+            id: MessageId(id),
+            state: RowState::Deleted,
+            history_id: sync_core::HistoryId(1),
+            labels: None,
+            touched: Touched::new(),
+        };
+        world
+            .commit(&mailbox, |commit| {
+                commit.rows = vec![tombstone];
+                commit.now = Timestamp::now() - SignedDuration::from_hours(24 * days);
+            })
+            .await;
+    }
+    let keeps = |days: u32| {
+        let mut overrides = Overrides::default();
+        overrides.set(Setting::DeletedMailKeptDays, Some(days));
+        overrides
+    };
+    let gone = async || done(&world, &world.store, &mailbox, Upkeep::Retention, MINUTE).await.tombstones;
+    assert_eq!(gone().await, 0, "the deployment keeps thirty days");
+    world.store.set_tenant_overrides(&tenant("ten_a"), &keeps(10)).await.expect("set");
+    assert_eq!(gone().await, 1, "the tenant keeps ten");
+    world.store.set_overrides(&mailbox, &keeps(5), None).await.expect("set");
+    assert_eq!(gone().await, 1, "the mailbox keeps five");
+    world.store.set_overrides(&mailbox, &keeps(3_650), None).await.expect("set");
+    world.store.set_tenant_overrides(&tenant("ten_a"), &keeps(1)).await.expect("set");
+    assert_eq!(gone().await, 0, "the mailbox's word beats its tenant's");
 }
 
 #[tokio::test]

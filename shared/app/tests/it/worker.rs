@@ -13,10 +13,11 @@ use sync_app::{
 use sync_core::{
     MailboxId, SignedDuration, Timestamp,
     job::{Job, Lane, Trigger},
+    overrides::{Overrides, Setting},
     state::Status,
     sync::{Outcome, Settings},
 };
-use sync_store::{CredentialKind, NewCredential, NewMailbox};
+use sync_store::{CredentialKind, NewCredential, NewMailbox, TenantRow};
 use wiremock::{Mock, ResponseTemplate, matchers::path};
 
 use crate::api::world::{World, tenant};
@@ -124,4 +125,40 @@ async fn a_watch_that_had_lapsed_is_measured_and_what_the_look_used_is_counted()
     assert_eq!(report.measures().get(Metric::WatchesLapsed), Some(1.0));
     let after = world.store.usage_today(&mailbox, now).await.expect("read");
     assert_eq!((after.visits, after.quota_units), (2, before.quota_units + report.quota_units));
+}
+
+#[tokio::test]
+async fn a_look_is_made_with_what_the_tenant_and_the_mailbox_have_otherwise() {
+    let world = World::new().await;
+    world.gmail_is_well().await;
+    world.gmail_has_labels(&[]).await;
+    let row = TenantRow { id: tenant("ten_a"), name: "A".to_owned(), created_at: Timestamp::now() };
+    world.store.create_tenant(&row).await.expect("made");
+    let mailbox = connected(&world).await;
+    let polled = |minutes: u32| {
+        let mut overrides = Overrides::default();
+        overrides.set(Setting::SyncIntervalMinutes, Some(minutes));
+        overrides
+    };
+    let next = async || {
+        let outcome = look(&world, &mailbox).await;
+        assert!(matches!(outcome, Outcome::Synced(_)), "{outcome:?}");
+        let sync = world.store.read_sync(&mailbox).await.expect("read").expect("there");
+        sync.due_at.expect("due").duration_since(Timestamp::now()).as_secs()
+    };
+    next().await;
+    let (nearly, minute) = (0.9 * 60.0, 60.0);
+    let fits = |seconds: i64, minutes: f64| {
+        #[expect(clippy::cast_precision_loss, reason = "a few thousand")]
+        let seconds = seconds as f64;
+        (minutes * nearly - 5.0..=minutes * minute).contains(&seconds)
+    };
+    let deployment = next().await;
+    assert!(fits(deployment, 60.0), "{deployment}");
+    world.store.set_tenant_overrides(&tenant("ten_a"), &polled(20)).await.expect("set");
+    let of_tenant = next().await;
+    assert!(fits(of_tenant, 20.0), "{of_tenant}");
+    world.store.set_overrides(&mailbox, &polled(7), None).await.expect("set");
+    let own = next().await;
+    assert!(fits(own, 7.0), "{own}");
 }

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use crate::{
     ids::HistoryId,
     job::{JobKind, Request},
-    state::{Content, Progress, Window, Work, WorkKind},
+    state::{Progress, Window, Work, WorkKind},
     sync::{
         commits::After,
         effect::Profile,
@@ -40,7 +40,7 @@ impl Engine {
             // Baseline before listing: mail that arrives while it lists would fall between the two.
             Why::Begin => {
                 let initial = held.requests.iter().find(|request| request.kind == JobKind::Initial);
-                let window = self.first_window(held.sync.content);
+                let window = self.first_window(held);
                 progress.first_cursor = Some(baseline);
                 let request = initial.map(|request| request.id.clone());
                 progress.work.push(Work::new(WorkKind::Initial { window }, request, now));
@@ -62,10 +62,11 @@ impl Engine {
         self.commit(held, chunks(Vec::new()), progress, After::Look, now)
     }
 
-    pub(super) fn first_window(&self, content: Content) -> Window {
-        match (self.settings.initial_newest, self.settings.initial_days) {
+    pub(super) fn first_window(&self, held: &Held) -> Window {
+        let settings = self.settings_of(held);
+        match (settings.initial_newest, settings.initial_days) {
             (0, 0) => Window::All,
-            (0, _) if !content.may_search() => Window::All,
+            (0, _) if !held.sync.content.may_search() => Window::All,
             (0, days) => Window::Days(days),
             (newest, _) => Window::Newest(newest),
         }
@@ -77,7 +78,7 @@ impl Engine {
         let mut served = Vec::new();
         for request in &held.unattached() {
             let kind = match (request.kind, &request.options.window) {
-                (JobKind::Initial, _) => WorkKind::Initial { window: self.first_window(held.sync.content) },
+                (JobKind::Initial, _) => WorkKind::Initial { window: self.first_window(held) },
                 (JobKind::Incremental, _) | (JobKind::Historical | JobKind::Contact, None) => {
                     served.push(request.clone());
                     continue;

@@ -140,7 +140,7 @@ impl Engine {
     }
 
     pub(super) fn between_slices(&mut self, held: &mut Held, now: Timestamp) -> Next {
-        if self.must_end(now) {
+        if self.must_end(held, now) {
             return self.continue_later(held, SignedDuration::ZERO, now);
         }
         (Step::Rereading(Reread::Slices), Effect::ReadSync)

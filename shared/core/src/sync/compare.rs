@@ -92,8 +92,9 @@ impl Engine {
         listing.vanished.dedup();
         let stored = u64::try_from(held.sync.totals.messages).unwrap_or(0);
         let vanished = listing.vanished.len() as u64;
-        let share = stored * u64::from(self.settings.guard_percent) / 100;
-        if vanished > share && vanished > self.settings.guard_messages && !accepts {
+        let guard = self.settings_of(held);
+        let share = stored * u64::from(guard.guard_percent) / 100;
+        if vanished > share && vanished > guard.guard_messages && !accepts {
             let message = format!(
                 "{vanished} of {stored} stored messages are not in Gmail any more: nothing was deleted; accept it with a full sync and accept_deletions"
             );

@@ -13,16 +13,14 @@ use crate::{
         effect::{Effect, Outcome},
         engine::{Engine, Held, Next, Step, earlier},
         lister::Then,
+        settings::Settings,
     },
 };
 
-/// Failures in a row after which a mailbox rests.
-const FAILURES_MAX: u32 = 5;
-/// How long it rests.
-const COOLDOWN: SignedDuration = SignedDuration::from_mins(30);
 /// Longest delay of a queue message; longer waits go through `due_at`.
 const DELAY_MAX: SignedDuration = SignedDuration::from_mins(15);
-/// Waits after the first failures of a mailbox, seconds: a short outage of Gmail costs no cooldown.
+/// Waits after the first failures of a mailbox, seconds, the last one until it rests: a short outage of Gmail costs no
+/// cooldown.
 const FAILURE_WAITS: [i64; 4] = [5, 15, 60, 300];
 /// How long a hint that is sent again waits at least: long enough for a release.
 const HINT_AGAIN: SignedDuration = SignedDuration::from_secs(1);
@@ -48,8 +46,24 @@ pub(super) struct Release {
 }
 
 impl Engine {
-    pub(super) fn must_end(&self, now: Timestamp) -> bool {
+    /// Whether nothing new is to be begun: the worker's end is near, or the run has fetched its share.
+    pub(super) fn must_end(&self, held: &Held, now: Timestamp) -> bool {
+        self.is_late(now) || self.left_to_fetch(held) == 0
+    }
+
+    /// Whether the worker's end is near.
+    pub(super) fn is_late(&self, now: Timestamp) -> bool {
         now >= self.checkpoint_at
+    }
+
+    /// How many messages this run may fetch still.
+    pub(super) fn left_to_fetch(&self, held: &Held) -> u64 {
+        self.settings_of(held).batch_max.saturating_sub(self.counts.fetched)
+    }
+
+    /// The settings that hold for the mailbox, as it was last read.
+    pub(super) fn settings_of(&self, held: &Held) -> Settings {
+        self.settings.overridden(&held.sync.overrides)
     }
 
     /// Whether this run may look at all: a resting mailbox is left alone, except by hand.
@@ -145,9 +159,7 @@ impl Engine {
     }
 
     pub(super) fn next_poll(&self, held: &Held, now: Timestamp) -> Timestamp {
-        let watched = held.sync.watch_expires_at.is_some_and(|expires| expires > now);
-        let interval = if watched { self.settings.interval } else { self.settings.interval_without_watch };
-        now + jittered(interval, self.dice())
+        now + jittered(self.settings.interval_of(&held.sync, now), self.dice())
     }
 
     /// One failure of the mailbox as a whole: written down, and a time for the next try.
@@ -180,8 +192,9 @@ impl Engine {
         };
         if let Some(after) = after {
             progress.errors.consecutive = progress.errors.consecutive.saturating_add(1);
-            let wait = failure_wait(progress.errors.consecutive).max(after);
-            close = progress.errors.consecutive >= FAILURES_MAX;
+            let failures = progress.errors.consecutive;
+            close = failures >= self.settings.cooldown_failures;
+            let wait = if close { self.settings.cooldown } else { failure_wait(failures) }.max(after);
             progress.errors.cooldown_until = Some(now + wait);
             release.due_at = Some(now + wait);
             release.insist = true;
@@ -224,5 +237,5 @@ impl Engine {
 
 pub(super) fn failure_wait(consecutive: u32) -> SignedDuration {
     let index = usize::try_from(consecutive.saturating_sub(1)).unwrap_or(usize::MAX);
-    FAILURE_WAITS.get(index).map_or(COOLDOWN, |seconds| SignedDuration::from_secs(*seconds))
+    SignedDuration::from_secs(FAILURE_WAITS[index.min(FAILURE_WAITS.len() - 1)])
 }

@@ -103,7 +103,7 @@ impl Engine {
             };
             return self.hand_over(held, release);
         }
-        if self.must_end(now) || Self::too_many_looks(held) {
+        if self.must_end(held, now) || Self::too_many_looks(held) {
             return self.continue_later(held, SignedDuration::ZERO, now);
         }
         (Step::Look(Look::Requests), Effect::ReadRequests)
@@ -258,7 +258,10 @@ impl Engine {
     }
 
     pub(super) fn next_page(&mut self, held: &mut Held, page: Page, now: Timestamp) -> Next {
-        if self.must_end(now) {
+        // A poll that is cut short leaves its rows as they once were, and the next one begins where it began: with a share
+        // that is small enough none would ever come to the end.
+        let replays = Some(page.start) < held.sync.progress.cursor;
+        if self.is_late(now) || (!replays && self.must_end(held, now)) {
             return self.continue_later(held, SignedDuration::ZERO, now);
         }
         let effect = Effect::ListHistory { start: page.start, page_token: page.token.clone() };
@@ -409,7 +412,7 @@ impl Engine {
         if held.sync.progress.owed_due_at.is_none_or(|due| due > now) {
             return self.work(held, now);
         }
-        if self.must_end(now) {
+        if self.must_end(held, now) {
             return self.continue_later(held, SignedDuration::ZERO, now);
         }
         (Step::Look(Look::Owed), Effect::ReadOwed { limit: OWED_BATCH })

@@ -1,8 +1,13 @@
 //! What may be configured, with units.
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 
-use crate::sync::guards::Mutant;
+use crate::{
+    overrides::{Overrides, Setting},
+    owed::DebtSchedule,
+    state::Sync,
+    sync::guards::Mutant,
+};
 
 /// The engine's bounds and intervals.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -23,6 +28,8 @@ pub struct Settings {
     pub inline_fetch_max: usize,
     /// Ids of one slice: fetched and committed together.
     pub slice: u32,
+    /// Most messages that one run fetches: what remains is another run's, so that a large mailbox lets others in.
+    pub batch_max: u64,
     /// How long a listing goes on before the mailbox is looked at again.
     pub glance: SignedDuration,
     /// Share of the mailbox that a comparison may find gone, percent; above it, and above
@@ -30,6 +37,12 @@ pub struct Settings {
     pub guard_percent: u32,
     /// Messages that a comparison may find gone, however small the mailbox.
     pub guard_messages: u64,
+    /// When a message that could not be stored is tried again.
+    pub debts: DebtSchedule,
+    /// Failures in a row after which a mailbox rests.
+    pub cooldown_failures: u32,
+    /// How long it rests.
+    pub cooldown: SignedDuration,
     /// How old a probe must be before a mailbox that changed since is probed again.
     pub probe_interval: SignedDuration,
     /// How old a probe may get before a poll makes another, whether anything changed or not.
@@ -43,6 +56,32 @@ pub struct Settings {
 impl Settings {
     /// Polls come whether anything changed or not, and a probe costs more than ten of them.
     pub const QUIET_PROBE_INTERVAL: SignedDuration = SignedDuration::from_hours(6);
+
+    /// The same with what is chosen otherwise.
+    #[must_use]
+    pub fn overridden(&self, by: &Overrides) -> Self {
+        let own = |setting, deployment: u32| by.get(setting).unwrap_or(deployment);
+        let large = |setting, deployment: u64| by.get(setting).map_or(deployment, u64::from);
+        let interval =
+            by.get(Setting::SyncIntervalMinutes).map(|minutes| SignedDuration::from_mins(minutes.into()));
+        Self {
+            interval: interval.unwrap_or(self.interval),
+            interval_without_watch: interval.unwrap_or(self.interval_without_watch),
+            initial_newest: own(Setting::InitialNewest, self.initial_newest),
+            initial_days: own(Setting::InitialDays, self.initial_days),
+            batch_max: large(Setting::BatchMax, self.batch_max),
+            guard_percent: own(Setting::MassDeletionPercent, self.guard_percent),
+            guard_messages: large(Setting::MassDeletionMessages, self.guard_messages),
+            ..self.clone()
+        }
+    }
+
+    /// How old this mailbox may get before it is polled.
+    pub fn interval_of(&self, sync: &Sync, now: Timestamp) -> SignedDuration {
+        let settings = self.overridden(&sync.overrides);
+        let watched = sync.watch_expires_at.is_some_and(|expires| expires > now);
+        if watched { settings.interval } else { settings.interval_without_watch }
+    }
 }
 
 impl Default for Settings {
@@ -56,9 +95,13 @@ impl Default for Settings {
             initial_days: 30,
             inline_fetch_max: 100,
             slice: 75,
+            batch_max: 1_000,
             glance: SignedDuration::from_secs(1),
             guard_percent: 10,
             guard_messages: 50,
+            debts: DebtSchedule::default(),
+            cooldown_failures: 5,
+            cooldown: SignedDuration::from_mins(30),
             probe_interval: SignedDuration::from_hours(1),
             quiet_probe_interval: Self::QUIET_PROBE_INTERVAL,
             repair_interval: SignedDuration::from_hours(24),

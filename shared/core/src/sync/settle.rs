@@ -6,7 +6,7 @@ use crate::{
     failure::{Disposition, Failure},
     ids::{HistoryId, MessageId, ThreadId},
     message::{Labels, Message, RowHead, RowState, Touched},
-    owed::{Owed, OwedReason, retry_delay},
+    owed::{Owed, OwedReason},
     state::Scope,
     sync::{
         commit::{OwedWrite, RowWrite},
@@ -105,7 +105,7 @@ pub(super) fn settle(wanted: &Wanted, row: Option<&RowHead>, fetched: Fetched, c
             Disposition::Debt | Disposition::Defect => {
                 let tries = wanted.next_try();
                 let reason = OwedReason::Failed { error: failure.message };
-                let due_at = retry_delay(tries).map(|delay| context.now + delay);
+                let due_at = context.settings.debts.delay(tries).map(|delay| context.now + delay);
                 owe(wanted.owed(reason, tries, due_at, context))
             }
         },

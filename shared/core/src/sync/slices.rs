@@ -10,7 +10,7 @@ use crate::{
     ids::MessageId,
     job::JobStatus,
     message::{RowHead, RowState},
-    state::{Content, FetchList, Progress, Window, Work, WorkKind},
+    state::{FetchList, Progress, Window, Work, WorkKind},
     sync::{
         batch::Batch,
         commit::{Happened, JobClose},
@@ -67,7 +67,7 @@ impl Engine {
                 self.look(held, now)
             };
         };
-        if self.must_end(now) {
+        if self.must_end(held, now) {
             return self.continue_later(held, SignedDuration::ZERO, now);
         }
         match &work.list {
@@ -78,7 +78,8 @@ impl Engine {
                 let fetched = u32::try_from(work.counts.fetched).unwrap_or(u32::MAX);
                 // No more than was asked for now; the slice that reaches it answers the request.
                 let asked = work.max_results.map_or(u32::MAX, |most| most.saturating_sub(fetched).max(1));
-                let limit = self.settings.slice.min(rest).min(asked);
+                let left = u32::try_from(self.left_to_fetch(held)).unwrap_or(u32::MAX);
+                let limit = self.settings.slice.min(rest).min(asked).min(left);
                 // One more shows whether the last thread goes on behind this slice.
                 let ahead = u32::from(FetchList::is_by_thread(&list.key));
                 let (key, position) = (list.key.clone(), list.position);
@@ -268,7 +269,7 @@ impl Engine {
         progress.step += 1;
         let Some(work) = progress.work.first_mut() else { return self.rest(held, now) };
         if let WorkKind::Initial { window } = &work.kind
-            && let Some(next) = self.window_after(window, held.sync.content)
+            && let Some(next) = self.window_after(held, window)
         {
             work.kind = WorkKind::Initial { window: next };
             work.list = None;
@@ -296,9 +297,11 @@ impl Engine {
         self.commit(held, pieces, progress, After::Slices, now)
     }
 
-    fn window_after(&self, window: &Window, content: Content) -> Option<Window> {
-        match (window, self.settings.initial_days) {
-            (Window::Newest(_), days) if days > 0 && content.may_search() => Some(Window::Days(days)),
+    fn window_after(&self, held: &Held, window: &Window) -> Option<Window> {
+        match (window, self.settings_of(held).initial_days) {
+            (Window::Newest(_), days) if days > 0 && held.sync.content.may_search() => {
+                Some(Window::Days(days))
+            }
             (Window::Newest(_) | Window::Days(_), _) => Some(Window::All),
             (Window::All | Window::Between { .. } | Window::Contact { .. }, _) => None,
         }

@@ -5,7 +5,8 @@ use super::*;
 #[test]
 fn windows_become_queries() {
     let now: Timestamp = "2026-08-27T10:00:00Z".parse().expect("a time");
-    let path = |window, label, token| list_messages(&window, label, token, now).expect("a request").path;
+    let path =
+        |window, label, token| list_messages(&window, label, token, PAGE_MAX, now).expect("a request").path;
     let newest = path(Window::Newest(50), None, None);
     assert!(newest.contains("maxResults=50") && newest.contains("includeSpamTrash=true"), "{newest}");
     assert!(!newest.contains("&q="), "{newest}");
@@ -18,9 +19,22 @@ fn windows_become_queries() {
 }
 
 #[test]
+fn a_page_is_as_large_as_is_set_unless_its_window_says_how_much_is_wanted() {
+    let now = Timestamp::UNIX_EPOCH;
+    let path = |window| list_messages(&window, None, None, 20, now).expect("a request").path;
+    for whole in [Window::All, Window::Days(3)] {
+        assert!(path(whole.clone()).contains("maxResults=20"), "{whole:?}");
+    }
+    assert!(path(Window::Newest(50)).contains("maxResults=50"), "the newest so many are one page");
+    assert!(list_history(HistoryId(7), None, 20).path.contains("maxResults=20"));
+}
+
+#[test]
 fn a_window_of_days_asks_the_same_all_day() {
     let asked = |now: &str| {
-        list_messages(&Window::Days(30), None, None, now.parse().expect("a time")).expect("a request").path
+        list_messages(&Window::Days(30), None, None, PAGE_MAX, now.parse().expect("a time"))
+            .expect("a request")
+            .path
     };
     assert_eq!(asked("2026-08-27T00:00:00Z"), asked("2026-08-27T23:59:59.9Z"));
     assert_ne!(asked("2026-08-27T23:59:59Z"), asked("2026-08-28T00:00:00Z"));
@@ -32,7 +46,7 @@ fn a_stretch_of_time_is_asked_for_in_whole_seconds_outwards() {
         after: Timestamp::from_millisecond(1_700_000_000_900).expect("a time"),
         before: Timestamp::from_millisecond(1_700_086_400_001).expect("a time"),
     };
-    let path = list_messages(&between, None, None, Timestamp::UNIX_EPOCH).expect("a request").path;
+    let path = list_messages(&between, None, None, PAGE_MAX, Timestamp::UNIX_EPOCH).expect("a request").path;
     assert!(path.contains("q=after%3A1700000000+before%3A1700086401"), "{path}");
     assert!(path.contains("maxResults=500"), "{path}");
 }
@@ -42,7 +56,7 @@ fn a_contact_is_searched_for_in_quotes_and_an_address_that_breaks_them_is_refuse
     let asked = |address: &str| {
         let address = address.parse().expect("an address");
         let window = Window::Contact { address, limit: 100 };
-        list_messages(&window, None, None, Timestamp::UNIX_EPOCH)
+        list_messages(&window, None, None, PAGE_MAX, Timestamp::UNIX_EPOCH)
     };
     let path = asked("o'brien+x@example.com").expect("a request").path;
     let search = "q=%7Bfrom%3A%22o%27brien%2Bx%40example.com%22+to%3A%22o%27brien%2Bx%40example.com%22%7D";

@@ -20,7 +20,7 @@ const SECRET: &str = "ya29.secret-token";
 fn config(server: &MockServer) -> GmailConfig {
     let endpoint = Endpoint::parse(&server.uri()).expect("loopback");
     let mut config = GmailConfig::new(endpoint.clone(), endpoint);
-    config.backoff = Backoff { first: Duration::from_millis(1) };
+    config.backoff = Backoff { first: Duration::from_millis(1), ..Backoff::default() };
     config
 }
 

@@ -3,13 +3,13 @@
 use jiff::{SignedDuration, Timestamp};
 use secrecy::ExposeSecret as _;
 use sync_core::Disposition;
-use sync_gmail::{AccessToken, ClientCredentials, GmailError, RefreshToken};
+use sync_gmail::{AccessToken, ClientCredentials, GmailClient, GmailError, RefreshToken};
 use wiremock::{
     Mock, MockServer, ResponseTemplate,
     matchers::{body_string_contains, method, path},
 };
 
-use crate::{client, requests};
+use crate::{client, config, requests};
 
 const NOW: Timestamp = Timestamp::UNIX_EPOCH;
 const GRANT: &str = "1//refresh-secret";
@@ -53,6 +53,21 @@ async fn a_revoked_grant_is_asked_for_once_and_parks() {
     assert_eq!(error, GmailError::GrantRevoked);
     assert_eq!(error.disposition(), Disposition::NeedsReauth);
     assert_eq!(requests(&server).await.len(), 1, "never retried");
+}
+
+#[tokio::test]
+async fn a_call_is_repeated_as_often_as_is_set() {
+    for repetitions in [0, 2, 3] {
+        let server = answering(503, "").await;
+        let mut config = config(&server);
+        config.backoff.repetitions = repetitions;
+        let client = GmailClient::new(config).expect("a client");
+        let credentials =
+            ClientCredentials { client_id: "id.example".to_owned(), client_secret: "client-secret".into() };
+        let refused = client.refresh(&RefreshToken(GRANT.into()), &credentials, NOW).await;
+        assert!(matches!(refused, Err(GmailError::Server { status: 503 })), "{refused:?}");
+        assert_eq!(requests(&server).await.len(), repetitions as usize + 1);
+    }
 }
 
 #[tokio::test]

@@ -105,6 +105,8 @@ fn complete(name: &str) -> Option<String> {
         name if name.starts_with("QUOTA_") || name.starts_with("TOKEN_REQUESTS_") => return None,
         "WORKER_TIMEOUT_SECONDS" => "900".to_owned(),
         "WATCH" => "yes".to_owned(),
+        "WAIT_SECONDS" | "LONG_POLL_SECONDS" => "20".to_owned(),
+        "BATCH_MAX" | "PAGE_SIZE" | "CALL_REPETITIONS" | "COOLDOWN_FAILURES" => "1".to_owned(),
         name if name.ends_with("_SECONDS") || name.ends_with("_MINUTES") => "60".to_owned(),
         name if name.starts_with("INITIAL_") || name == "FETCH_WINDOW" => "1".to_owned(),
         name if name.starts_with("MASS_DELETION_") || name.ends_with("_DAYS") => "1".to_owned(),
@@ -230,6 +232,17 @@ fn the_code_and_the_template_have_the_same_defaults() {
     assert_eq!(config.rate.per_minute.to_string(), default("TokenRequestsPerMinute"));
     assert_eq!(config.rate.burst.to_string(), default("TokenRequestsBurst"));
     assert_eq!(engine.initial_days.to_string(), default("InitialDays"));
+    assert_eq!(engine.batch_max.to_string(), default("BatchMax"));
+    assert_eq!(engine.cooldown_failures.to_string(), default("CooldownFailures"));
+    assert_eq!(engine.cooldown.as_mins().to_string(), default("CooldownMinutes"));
+    let waits = (1..=6).filter_map(|tries| engine.debts.delay(tries)).map(|wait| wait.as_mins().to_string());
+    assert_eq!(waits.collect::<Vec<_>>().join(","), default("DebtScheduleMinutes"));
+    let tries = (1..1_000).map_while(|tries| engine.debts.delay(tries)).count();
+    assert_eq!((tries - 5).to_string(), default("DebtDays"), "daily for so many days, after the first five");
+    assert_eq!(config.page_size.to_string(), default("PageSize"));
+    assert_eq!(config.call_repetitions.to_string(), default("CallRepetitions"));
+    assert_eq!(config.wait_max.as_secs().to_string(), default("WaitSeconds"));
+    assert_eq!(config.long_poll_max.as_secs().to_string(), default("LongPollSeconds"));
 }
 
 #[test]

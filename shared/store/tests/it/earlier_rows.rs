@@ -5,6 +5,7 @@ use sync_core::{
     HistoryId, MailboxId, MessageId,
     job::RequestOptions,
     message::{BodyForm, RowState, Touched},
+    overrides::Overrides,
     owed::OwedReason,
     state::{Aliases, Content, Scope, WorkKind},
     sync::{Happened, OwedWrite},
@@ -91,6 +92,7 @@ async fn everything_of_the_first_version_is_read() {
     let sync = world.sync(&mailbox).await;
     assert_eq!((sync.seq, sync.scope), (0, Scope::default()));
     assert_eq!((sync.content, sync.aliases), (Content::Raw, Aliases::default()));
+    assert_eq!(sync.overrides, Overrides::default());
     assert_eq!((sync.progress.marks.len(), sync.progress.behind), (0, 0));
     let work = &sync.progress.work[0];
     assert_eq!(

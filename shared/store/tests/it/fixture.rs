@@ -116,7 +116,7 @@ impl World {
 }
 
 /// The same configuration with another table service.
-fn dynamo_at(sdk: &SdkConfig, endpoint: &str) -> aws_sdk_dynamodb::Client {
+pub fn dynamo_at(sdk: &SdkConfig, endpoint: &str) -> aws_sdk_dynamodb::Client {
     let config = aws_sdk_dynamodb::config::Builder::from(sdk).endpoint_url(endpoint).build();
     aws_sdk_dynamodb::Client::from_conf(config)
 }

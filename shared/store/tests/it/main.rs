@@ -16,6 +16,7 @@ mod lists;
 mod lost_answers;
 mod mailboxes;
 mod objects;
+mod overrides;
 mod proxy;
 mod quota;
 mod references;

@@ -188,6 +188,20 @@ async fn every_mailbox_is_in_the_list_until_it_is_erased() {
     };
     mailboxes.sort();
     assert_eq!(listed().await, mailboxes);
+    for shard in 0..REGISTRY_SHARDS {
+        for mailbox in &mailboxes {
+            let delete = world.dynamo.delete_item().table_name(&world.config.table);
+            let value = aws_sdk_dynamodb::types::AttributeValue::S;
+            let row =
+                delete.key("pk", value(format!("R#{shard}"))).key("sk", value(format!("MAILBOX#{mailbox}")));
+            row.send().await.expect("deleted");
+        }
+    }
+    assert_eq!(listed().await, [], "as if they were connected before there was a list");
+    for n in 0..20 {
+        world.mailbox_named(&format!("box{n}@example.com")).await;
+    }
+    assert_eq!(listed().await, mailboxes, "connected again they are in it");
     world.store.deactivate_mailbox(&mailboxes[0], at(1)).await.expect("deactivated");
     assert_eq!(listed().await.len(), 20, "what is disconnected has rows to be kept up");
     let erased = mailboxes.remove(1);

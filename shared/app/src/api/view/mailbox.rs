@@ -5,27 +5,11 @@ use serde::Serialize;
 use sync_core::{
     HistoryId, MailboxId,
     state::{CredentialKind, Status, Sync, Window, Work, WorkKind},
+    sync::Settings,
 };
 use sync_store::JobRow;
 
 use super::job::JobView;
-
-/// How often a mailbox is looked at, by whether pushes come.
-#[derive(Debug, Clone, Copy)]
-pub struct SyncIntervals {
-    /// With a live watch.
-    pub with_watch: SignedDuration,
-    /// Without.
-    pub without_watch: SignedDuration,
-}
-
-impl SyncIntervals {
-    /// How often this mailbox is looked at.
-    pub fn of(self, sync: &Sync, now: Timestamp) -> SignedDuration {
-        let watched = sync.watch_expires_at.is_some_and(|expires| expires > now);
-        if watched { self.with_watch } else { self.without_watch }
-    }
-}
 
 /// A mailbox in a list, and what connecting answers.
 #[derive(Debug, Serialize)]
@@ -97,8 +81,8 @@ pub struct StatusView {
 }
 
 impl MailboxView {
-    /// A mailbox as its owner sees it.
-    pub fn new(sync: &Sync, intervals: SyncIntervals, now: Timestamp) -> Self {
+    /// A mailbox as its owner sees it; `settings` are its tenant's.
+    pub fn new(sync: &Sync, settings: &Settings, now: Timestamp) -> Self {
         Self {
             id: sync.mailbox.clone(),
             email: sync.address.as_str().to_owned(),
@@ -106,18 +90,18 @@ impl MailboxView {
             auth_type: sync.credential_kind.name(),
             watch_expires_at: sync.watch_expires_at,
             content: sync.content.name(),
-            state: StateView::new(sync, intervals, now),
+            state: StateView::new(sync, settings, now),
         }
     }
 }
 
 impl StateView {
-    fn new(sync: &Sync, intervals: SyncIntervals, now: Timestamp) -> Self {
+    fn new(sync: &Sync, settings: &Settings, now: Timestamp) -> Self {
         let staleness = sync.progress.last_sync_at.map(|at| now.duration_since(at).max(SignedDuration::ZERO));
         Self {
             status: sync.status.name(),
             reconnect: reconnect(sync),
-            healthy: sync.is_healthy(intervals.of(sync, now), now),
+            healthy: sync.is_healthy(settings.interval_of(sync, now), now),
             syncing: sync.lease.as_ref().is_some_and(|lease| lease.until > now),
             last_sync_at: sync.progress.last_sync_at,
             staleness_seconds: staleness.map(|age| age.as_secs()),
@@ -142,7 +126,7 @@ impl StatusView {
         sync: &Sync,
         last: Option<&JobRow>,
         quota_units_today: u64,
-        intervals: SyncIntervals,
+        settings: &Settings,
         now: Timestamp,
     ) -> Self {
         Self {
@@ -155,7 +139,7 @@ impl StatusView {
             watch_expires_at: sync.watch_expires_at,
             quota_units_today,
             last_sync: last.map(|job| JobView::new(&sync.mailbox, job)),
-            state: StateView::new(sync, intervals, now),
+            state: StateView::new(sync, settings, now),
         }
     }
 }

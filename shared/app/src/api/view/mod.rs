@@ -15,7 +15,7 @@ pub use change::ChangeView;
 pub use debt::DebtView;
 pub use email::EmailView;
 pub use job::{JobView, is_finished};
-pub use mailbox::{MailboxView, StatusView, SyncIntervals};
+pub use mailbox::{MailboxView, StatusView};
 
 /// A page of a list.
 #[derive(Debug, Serialize)]

@@ -3,7 +3,8 @@ use axum::{
     http::{Method, StatusCode, header},
 };
 use serde_json::{Value, json};
-use sync_core::state::Status;
+use sync_app::fan_out::{Round, fan_out};
+use sync_core::{SignedDuration, Timestamp, state::Status};
 use sync_store::{Scope, TokenKind};
 use wiremock::{Mock, ResponseTemplate, matchers::path};
 
@@ -107,6 +108,16 @@ async fn a_watch_that_fails_is_told_and_the_mailbox_is_connected_all_the_same() 
     assert_eq!(connected.status, StatusCode::CREATED, "{connected:?}");
     assert_eq!(connected.json()["job"], Value::Null);
     assert_eq!(connected.json()["warnings"].as_array().map(Vec::len), Some(1));
+
+    let id = connected.json()["mailbox"]["id"].as_str().and_then(|id| id.parse().ok()).expect("an id");
+    let sync = world.store.read_sync(&id).await.expect("read").expect("there");
+    let interval = SignedDuration::from_mins(5);
+    let wait = sync.due_at.expect("never synced, so it is due").duration_since(Timestamp::now());
+    assert!(wait > SignedDuration::ZERO && wait <= interval, "{wait:?}");
+    let (store, queue) = (&world.store, &world.clients.queue);
+    let tick = async |at| fan_out(store, queue, Round::Due, "t-1", at).await.expect("fanned out").queued;
+    assert_eq!(tick(Timestamp::now()).await, 0, "not asked for, not begun at once");
+    assert_eq!(tick(Timestamp::now() + interval).await, 1, "the poll makes the first copy");
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ mod emails;
 mod integrations;
 mod limits;
 mod operations;
+mod overrides;
 mod references;
 mod routes;
 mod sessions;

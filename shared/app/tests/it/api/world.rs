@@ -15,7 +15,7 @@ use axum::{
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 use sync_app::{
-    api::{self, ApiConfig, ApiState, ConsentConfig, SyncIntervals},
+    api::{self, ApiConfig, ApiState, ConsentConfig},
     live::Clients,
     spend::Project,
 };
@@ -25,7 +25,7 @@ use sync_core::{
     quota::{Quota, Regime},
     rate::Rate,
     state::{Progress, Status, Totals},
-    sync::{Acquired, Commit, Committed, JobClose, Released, RowWrite},
+    sync::{Acquired, Commit, Committed, JobClose, Released, RowWrite, Settings},
 };
 use sync_gmail::{ClientCredentials, Endpoint, GmailClient, GmailConfig};
 use sync_queue::{JobMessage, Queue, QueueConfig};
@@ -416,16 +416,13 @@ pub fn mail(id: u64, labels: &[&str]) -> Message {
 
 fn config(page: Endpoint, rate: Rate) -> ApiConfig {
     ApiConfig {
-        intervals: SyncIntervals {
-            with_watch: SignedDuration::from_hours(1),
-            without_watch: SignedDuration::from_mins(5),
-        },
+        engine: Settings::default(),
         watch_topic: Some("projects/p/topics/t".into()),
         consent: ConsentConfig { page, redirect_uri: None, base_url: None },
         https: None,
-        probe_interval: SignedDuration::from_hours(1),
         rate,
         wait_max: WAIT_MAX,
+        long_poll_max: Duration::from_secs(20),
     }
 }
 
