@@ -6,7 +6,7 @@ use sync_core::{
     job::{JobKind, Lane, RequestOptions, Trigger},
     overrides::Setting,
     state::Status,
-    sync::{Effect, Happened, Seen, Settings},
+    sync::{Effect, Happened, HistoryPage, Seen, Settings},
 };
 
 use crate::bench::{Bench, setting};
@@ -36,6 +36,27 @@ fn a_run_fetches_its_share_and_another_one_goes_on() {
     assert_eq!(fetched_by_run(&mut bench), (4, 6), "twenty-two by four");
     assert_eq!(bench.sim().store.kept.rows.len(), 22);
     bench.finish();
+}
+
+#[test]
+fn a_poll_that_finds_what_was_invisible_is_not_cut_short_by_its_share() {
+    let settings = Settings { batch_max: 1, ..setting().settings };
+    let mut bench = Bench::of(World { settings, page: 1, ..setting() }, 1);
+    bench.ask(JobKind::Initial, RequestOptions::default());
+    bench.drain();
+    let new = [bench.arrive(), bench.arrive(), bench.arrive()];
+    let push = bench.job(Trigger::Push, Lane::Sync);
+    let history_id = push.target.expect("a target");
+    bench.run_with(push, |effect| {
+        let nothing = HistoryPage { records: Vec::new(), history_id, next_page_token: None };
+        matches!(effect, Effect::ListHistory { .. }).then_some(Seen::History(nothing))
+    });
+    let stored = |bench: &Bench| new.iter().filter(|id| bench.sim().store.kept.rows.contains_key(id)).count();
+    assert_eq!(stored(&bench), 0, "the present was out, its records were not");
+    bench.pass(600);
+    let poll = bench.job(Trigger::Schedule, Lane::Sync);
+    bench.run(poll);
+    assert_eq!(stored(&bench), 3, "the next poll would begin where this one began");
 }
 
 #[test]
