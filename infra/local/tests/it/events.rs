@@ -15,11 +15,12 @@ use crate::world::{World, answer, eventually, mail};
 const ALICE: &str = "alice@example.com";
 const SOON: Duration = Duration::from_secs(30);
 /// Every payload has its claim below, in this order.
-const PAYLOADS: [&str; 9] = [
+const PAYLOADS: [&str; 10] = [
     "api-cron",
     "api-health",
     "api-sync",
     "cron-fan-out",
+    "cron-probe",
     "cron-refresh",
     "cron-retention",
     "cron-watch",
