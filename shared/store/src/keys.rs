@@ -122,7 +122,7 @@ pub(crate) fn address_quota(address: &EmailAddress) -> Key {
 
 /// What a part of the project has spent. A partition of its own each, so that none is hot.
 pub(crate) fn project_quota(shard: u8) -> Key {
-    Key::new(format!("Q#project#{shard}"), "LEDGER")
+    Key::new(format!("Q#project#{shard}"), "PART")
 }
 
 pub(crate) fn token(sha256: &str) -> Key {
