@@ -234,11 +234,10 @@ impl Run {
                 "full"
             }
             _ if listing.contains(&effect) => {
-                match ["full", "expired", "historical", "initial"][self.random.random_range(0..4)] {
-                    // Expired again and again under a comparison, somebody must look; here nobody does.
-                    "expired" if !self.world.status(FORCED).await["backfill"].is_null() => "full",
-                    other => other,
-                }
+                let is_comparing = !self.world.status(FORCED).await["backfill"].is_null();
+                // Expired again and again under a comparison, somebody must look; here nobody does.
+                let second = if is_comparing { "full" } else { "expired" };
+                ["full", second, "historical", "initial"][self.random.random_range(0..4)]
             }
             "CountLabels" | "ReadLabelCounts" | "GetProfile" => "drift",
             "ReadOwed" | "ReadOwedOf" => "not_visible",
