@@ -121,7 +121,7 @@ sbom: ## The bill of materials of what is deployed, as CycloneDX: target/sbom.cd
 	$(checkov)/bin/python infra/local/deploy/sbom.py $(functions) >target/sbom.cdx.json
 	echo "target/sbom.cdx.json: $$(grep -c '"bom-ref"' target/sbom.cdx.json) components"
 
-package: ## The packages as they are deployed, with their sizes: at most 7 MB each
+package: ## The packages as they are deployed, with their sizes: at most 8 MB each
 	@command -v cargo >/dev/null || { echo "$(cargo_missing)" >&2; exit 1; }
 	$(install) $(sam) $(sam_packages)
 	$(install) $(cargo_lambda) $(cargo_lambda_packages)

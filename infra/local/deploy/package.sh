@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Builds every function as `sam deploy` would upload it, prints the sizes of the packages, and fails when one has
-# grown beyond 7 MB: what is larger starts slower. The aim is 6 MB. package.sh arm64|x86_64
+# grown beyond 8 MB: what is larger starts slower. The aim is 6 MB. package.sh arm64|x86_64
 set -euo pipefail
 architecture=${1:?usage: package.sh arm64|x86_64}
-bytes_max=$((7 * 1000 * 1000))
+bytes_max=$((8 * 1000 * 1000))
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../../.." && pwd)
 build=$root/target/package/$architecture
 
@@ -36,6 +36,6 @@ for folder in "$build"/*Function; do
     fi
 done
 if [ "$too_large" -ne 0 ]; then
-    echo "a package is larger than 7 MB" >&2
+    echo "a package is larger than 8 MB" >&2
     exit 1
 fi
